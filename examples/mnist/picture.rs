@@ -1,0 +1,1227 @@
+//! Two pictures of a trained model, as SVG: its learning curves and a sheet of digits.
+//!
+//! They look the same everywhere: letters are drawn as strokes in an alphabet of this
+//! module's own, so no font needs to be installed.
+
+use std::fmt::Write;
+
+const SIDE: usize = 28;
+const PIXELS: usize = SIDE * SIDE;
+
+const INK: &str = "#1d2733";
+const MUTED: &str = "#66727f";
+const GRID: &str = "#e8ebef";
+const AXIS: &str = "#b9c1c9";
+const BLUE: &str = "#2b6cb0";
+const ORANGE: &str = "#d2691e";
+const RED: &str = "#d0312d";
+const PALE_RED: &str = "#fdf1f0";
+
+const TITLE: Style = Style::new(15.0, INK, BOLD);
+const SUMMARY: Style = Style::new(9.5, MUTED, REGULAR);
+const WARNING: Style = Style::new(9.5, RED, REGULAR);
+const PANEL: Style = Style::new(10.5, INK, BOLD);
+const NOTE: Style = Style::new(8.5, MUTED, REGULAR);
+const ENTRY: Style = Style::new(8.5, INK, REGULAR);
+const MISTAKE: Style = Style::new(8.5, RED, BOLD);
+
+/// How well the model did at the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpochPoint {
+    /// The share of the training digits it recognized, 0 to 1.
+    pub train_accuracy: f32,
+    /// The share of the test digits it recognized, 0 to 1.
+    pub test_accuracy: f32,
+}
+
+/// Draws the loss of every training step and, if there are any epochs, the accuracies at
+/// the end of each.
+///
+/// Losses are on a logarithmic scale, raw in a faint line and as a moving average in a
+/// strong one. A loss that is not finite leaves a gap.
+pub fn curves(losses: &[f32], epochs: &[EpochPoint]) -> String {
+    let (width, height) = (1080.0, 470.0);
+    let mut canvas = Canvas::new(width, height, "Learning curves");
+    canvas.text((40.0, 52.0), TITLE, Align::Left, "Learning curves");
+    let mut summary = counted(losses.len(), "training step");
+    if let Some(last) = epochs.last() {
+        let epochs = counted(epochs.len(), "epoch");
+        let accuracy = percent(f64::from(last.test_accuracy), 1);
+        summary = format!("{summary} in {epochs}, {accuracy} of the test digits right at the end");
+    }
+    canvas.text((40.0, 80.0), SUMMARY, Align::Left, &summary);
+
+    let (top, bottom) = (150.0, 400.0);
+    let loss_right = if epochs.is_empty() { 1040.0 } else { 575.0 };
+    loss_panel(
+        &mut canvas,
+        Frame::new(84.0, loss_right, top, bottom),
+        losses,
+    );
+    if !epochs.is_empty() {
+        accuracy_panel(&mut canvas, Frame::new(680.0, 972.0, top, bottom), epochs);
+    }
+    canvas.finish()
+}
+
+/// Draws up to 120 digits with the class predicted for each, in 10 rows of 12.
+///
+/// Mistakes come first, in a red frame, with both classes: "5 (was 3)". If they leave room,
+/// digits follow that were recognized, spread evenly over all of those. `pixels` holds 784
+/// grey values per digit.
+///
+/// # Panics
+///
+/// If the lengths of the slices do not match.
+pub fn sheet(pixels: &[u8], labels: &[u8], predictions: &[u8]) -> String {
+    const COLUMNS: usize = 12;
+    const MOST: usize = 10 * COLUMNS;
+    let (tile, step_x, step_y) = (64.0, 84.0, 98.0);
+    let (left, top) = (40.0, 116.0);
+
+    assert_eq!(pixels.len(), labels.len() * PIXELS, "784 pixels per label");
+    assert_eq!(labels.len(), predictions.len(), "one prediction per label");
+
+    let (right, wrong): (Vec<usize>, Vec<usize>) =
+        (0..labels.len()).partition(|&index| labels[index] == predictions[index]);
+    let mistakes = wrong.len();
+    let mut shown = spread(&wrong, MOST);
+    shown.extend(spread(&right, MOST - shown.len()));
+
+    let rows = shown.len().div_ceil(COLUMNS).max(1);
+    let width = 2.0 * left + step_x * COLUMNS as f64 - (step_x - tile);
+    let height = top + step_y * rows as f64 + 16.0;
+    let mut canvas = Canvas::new(width, height, "Test digits");
+    canvas.text((left, 52.0), TITLE, Align::Left, "Test digits");
+    let summary = match labels.len() {
+        0 => "No digits".to_string(),
+        count => {
+            let share = percent(right.len() as f64 / count as f64, 1);
+            format!(
+                "{} of {} right ({share})",
+                thousands(right.len()),
+                thousands(count)
+            )
+        }
+    };
+    let end = canvas.text((left, 80.0), SUMMARY, Align::Left, &summary);
+    let note = match mistakes {
+        0 => String::new(),
+        1 => "the mistake is framed".to_string(),
+        2..=MOST => format!("all {mistakes} mistakes are framed"),
+        _ => format!("{MOST} of the {} mistakes are shown", thousands(mistakes)),
+    };
+    canvas.text((end + 18.0, 80.0), WARNING, Align::Left, &note);
+
+    for (slot, &index) in shown.iter().enumerate() {
+        let x = left + step_x * (slot % COLUMNS) as f64;
+        let y = top + step_y * (slot / COLUMNS) as f64;
+        let (label, prediction) = (labels[index], predictions[index]);
+        let wrong = label != prediction;
+        let (frame, stroke, fill) = if wrong {
+            (RED, 2.0, PALE_RED)
+        } else {
+            (GRID, 1.0, "#fff")
+        };
+        let _ = writeln!(
+            canvas.svg,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{tile}\" height=\"{tile}\" rx=\"5\" fill=\"{fill}\" \
+             stroke=\"{frame}\" stroke-width=\"{stroke}\"/>"
+        );
+        let margin = (tile - 2.0 * SIDE as f64) / 2.0;
+        let paper = if wrong {
+            [253, 241, 240]
+        } else {
+            [255, 255, 255]
+        };
+        let digit = &pixels[index * PIXELS..(index + 1) * PIXELS];
+        canvas.digit(x + margin, y + margin, 2.0, paper, digit);
+        let below = (x + tile / 2.0, y + tile + 17.0);
+        if wrong {
+            let text = format!("{prediction} (was {label})");
+            canvas.text(below, MISTAKE, Align::Centre, &text);
+        } else {
+            canvas.text(below, NOTE, Align::Centre, &prediction.to_string());
+        }
+    }
+    canvas.finish()
+}
+
+/// Up to `most` of the values, evenly spread.
+fn spread(values: &[usize], most: usize) -> Vec<usize> {
+    let count = most.min(values.len());
+    (0..count)
+        .map(|slot| values[slot * values.len() / count])
+        .collect()
+}
+
+// ---------------------------------------------------------------------------------------
+// The two panels of the learning curves.
+
+/// Where a panel is drawn.
+#[derive(Clone, Copy)]
+struct Frame {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+impl Frame {
+    fn new(left: f64, right: f64, top: f64, bottom: f64) -> Self {
+        Self {
+            left,
+            right,
+            top,
+            bottom,
+        }
+    }
+
+    /// The place of `share`, from 0 at the left to 1 at the right.
+    fn x(&self, share: f64) -> f64 {
+        self.left + (self.right - self.left) * share
+    }
+
+    /// The place of `share`, from 0 at the bottom to 1 at the top.
+    fn y(&self, share: f64) -> f64 {
+        self.bottom + (self.top - self.bottom) * share.clamp(0.0, 1.0)
+    }
+}
+
+fn loss_panel(canvas: &mut Canvas, frame: Frame, losses: &[f32]) {
+    canvas.panel_title(frame, "Training loss", "log scale");
+    let smooth = smoothed(losses, (losses.len() / 80).max(2));
+    let above_zero = |value: &&f32| value.is_finite() && **value > 0.0;
+    let lowest = |values: &[f32]| {
+        values
+            .iter()
+            .filter(above_zero)
+            .copied()
+            .fold(f32::INFINITY, f32::min)
+    };
+    let highest = losses
+        .iter()
+        .filter(above_zero)
+        .copied()
+        .fold(0.0, f32::max);
+    if highest == 0.0 {
+        canvas.axes(frame);
+        let middle = (frame.x(0.5), frame.y(0.5));
+        canvas.text(middle, SUMMARY, Align::Centre, "no finite loss above 0");
+        return;
+    }
+    // Single lucky batches may fall below the picture: they would squeeze all the rest.
+    let high = f64::from(highest);
+    let low = f64::from(lowest(losses).max(lowest(&smooth) / 5.0)).max(high * 1e-8);
+    let ticks = log_ticks(low, high);
+    let (first, last) = (ticks[0].0, ticks[ticks.len() - 1].0);
+    let y = |loss: f64| frame.y((loss.max(first) / first).log10() / (last / first).log10());
+    for (value, label) in &ticks {
+        canvas.rule(frame, y(*value), label);
+    }
+    canvas.axes(frame);
+    let steps = losses.len();
+    let unit = round_step(steps as f64 / 6.0).max(1.0);
+    let x = |step: f64| frame.x(step / steps as f64);
+    let mut step = 0.0;
+    while step <= steps as f64 {
+        canvas.tick(frame, x(step), &thousands(step as usize));
+        step += unit;
+    }
+    canvas.axis_title(frame, "step");
+
+    let place = |values: &[f32]| -> Vec<Option<(f64, f64)>> {
+        let place = |(index, &loss): (usize, &f32)| {
+            loss.is_finite()
+                .then(|| (x(index as f64 + 1.0), y(f64::from(loss))))
+        };
+        values.iter().enumerate().map(place).collect()
+    };
+    let columns = (frame.right - frame.left) as usize;
+    let (raw, mean) = (Pen(BLUE, 0.9, 0.28), Pen(BLUE, 2.2, 1.0));
+    canvas.line(&thinned(&place(losses), columns), raw);
+    canvas.line(&thinned(&place(&smooth), columns), mean);
+    let left = canvas.legend(frame.right, frame, mean, "moving average");
+    canvas.legend(left, frame, Pen(BLUE, 0.9, 0.45), "every step");
+}
+
+fn accuracy_panel(canvas: &mut Canvas, frame: Frame, epochs: &[EpochPoint]) {
+    canvas.panel_title(frame, "Accuracy", "");
+    let train: Vec<f64> = epochs
+        .iter()
+        .map(|epoch| f64::from(epoch.train_accuracy))
+        .collect();
+    let test: Vec<f64> = epochs
+        .iter()
+        .map(|epoch| f64::from(epoch.test_accuracy))
+        .collect();
+    let lowest = train
+        .iter()
+        .chain(&test)
+        .copied()
+        .filter(|value| value.is_finite())
+        .fold(0.99, f64::min);
+    // Steps are taken in tenths of a percent, so that the last tick is 100% exactly.
+    let depth = (1.0 - lowest.max(0.0)) * 1000.0;
+    let unit = round_step(depth / 5.0).max(1.0);
+    let ticks = (depth / unit - 1e-3).ceil().max(1.0);
+    let floor = 1.0 - ticks * unit / 1000.0;
+    let y = |accuracy: f64| frame.y((accuracy - floor) / (1.0 - floor));
+    let decimals = usize::from(unit % 10.0 != 0.0);
+    for tick in 0..=ticks as usize {
+        let value = 1.0 - tick as f64 * unit / 1000.0;
+        canvas.rule(frame, y(value), &percent(value, decimals));
+    }
+    canvas.axes(frame);
+
+    // Epoch 1 stands a little right of the axis; a single epoch stands in the middle.
+    let last = epochs.len() as f64;
+    let x = |epoch: f64| match epochs.len() {
+        1 => frame.x(0.5),
+        _ => frame.x(0.04 + 0.92 * (epoch - 1.0) / (last - 1.0)),
+    };
+    let unit = round_step(last / 8.0).max(1.0);
+    let mut epoch = 1.0;
+    while epoch <= last {
+        canvas.tick(frame, x(epoch), &thousands(epoch as usize));
+        epoch = if epoch == 1.0 && unit > 1.0 {
+            unit
+        } else {
+            epoch + unit
+        };
+    }
+    canvas.axis_title(frame, "epoch");
+
+    let mut ends = Vec::new();
+    for (values, colour) in [(&train, BLUE), (&test, ORANGE)] {
+        let place = |(index, &value): (usize, &f64)| {
+            value.is_finite().then(|| (x(index as f64 + 1.0), y(value)))
+        };
+        let places: Vec<_> = values.iter().enumerate().map(place).collect();
+        canvas.line(&places, Pen(colour, 2.2, 1.0));
+        if places.len() <= 40 {
+            for &(x, y) in places.iter().flatten() {
+                canvas.dot(x, y, colour);
+            }
+        }
+        if let (Some(Some(place)), Some(&value)) = (places.last(), values.last()) {
+            ends.push((place.1, value, colour));
+        }
+    }
+    // The final values stand beside the ends of the lines, but not on one another.
+    if let [train, test] = &mut ends[..] {
+        let gap = 17.0 - (train.0 - test.0).abs();
+        if gap > 0.0 {
+            let (upper, lower) = if train.0 <= test.0 {
+                (train, test)
+            } else {
+                (test, train)
+            };
+            // Keep both below the top of the panel.
+            let up = (gap / 2.0).min((upper.0 - frame.top).max(0.0));
+            upper.0 -= up;
+            lower.0 += gap - up;
+        }
+    }
+    for (y, value, colour) in ends {
+        let style = Style::new(9.5, colour, BOLD);
+        canvas.text(
+            (frame.right + 12.0, y + 4.8),
+            style,
+            Align::Left,
+            &percent(value, 1),
+        );
+    }
+    let left = canvas.legend(frame.right, frame, Pen(ORANGE, 2.2, 1.0), "test");
+    canvas.legend(left, frame, Pen(BLUE, 2.2, 1.0), "training");
+}
+
+/// The mean of each value and up to `reach` on either side, leaving out those that are not
+/// finite. A value that is not finite itself stays so.
+fn smoothed(values: &[f32], reach: usize) -> Vec<f32> {
+    let mean = |index: usize| {
+        if !values[index].is_finite() {
+            return f32::NAN;
+        }
+        // Near an end the reach is less, so that the mean does not lag behind a steep
+        // curve, but not so little that it follows every value.
+        let after = values.len() - 1 - index;
+        let reach = reach.min(index.min(after).max(reach / 4));
+        let around = &values[index - reach.min(index)..=index + reach.min(after)];
+        let finite = || around.iter().filter(|value| value.is_finite());
+        let sum: f64 = finite().map(|&value| f64::from(value)).sum();
+        (sum / finite().count() as f64) as f32
+    };
+    (0..values.len()).map(mean).collect()
+}
+
+/// At most about four points per column: the first, the extremes and the last.
+fn thinned(places: &[Option<(f64, f64)>], columns: usize) -> Vec<Option<(f64, f64)>> {
+    if places.len() <= 2 * columns {
+        return places.to_vec();
+    }
+    let mut kept = Vec::new();
+    for group in places.chunks(places.len().div_ceil(columns)) {
+        let height = |&index: &usize| group[index].map_or(f64::NAN, |place| place.1);
+        let by_height = |a: &usize, b: &usize| height(a).total_cmp(&height(b));
+        let finite = || (0..group.len()).filter(|&index| group[index].is_some());
+        let (low, high) = (finite().min_by(by_height), finite().max_by(by_height));
+        let gap = (0..group.len()).find(|&index| group[index].is_none());
+        let mut indices: Vec<usize> = [Some(0), low, high, gap, Some(group.len() - 1)]
+            .into_iter()
+            .flatten()
+            .collect();
+        indices.sort_unstable();
+        indices.dedup();
+        kept.extend(indices.into_iter().map(|index| group[index]));
+    }
+    kept
+}
+
+/// The least of 1, 2 and 5 times a power of ten that is not below `least`.
+fn round_step(least: f64) -> f64 {
+    let power = 10f64.powf(least.max(1e-9).log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
+    steps
+        .into_iter()
+        .find(|&step| step >= least * (1.0 - 1e-9))
+        .unwrap_or(10.0 * power)
+}
+
+/// Round values from one at or below `low` to one at or above `high` with their labels:
+/// powers of ten, and 2 and 5 times those unless there are many. Where it would be crowded,
+/// only the powers have labels.
+fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+    let (from, to) = (
+        low.log10().floor() as i32 - 1,
+        high.log10().ceil() as i32 + 1,
+    );
+    let factors: &[f64] = if to - from > 8 {
+        &[1.0]
+    } else {
+        &[1.0, 2.0, 5.0]
+    };
+    let all: Vec<(f64, bool)> = (from..=to)
+        .flat_map(|power| {
+            factors
+                .iter()
+                .map(move |factor| (factor * 10f64.powi(power), *factor == 1.0))
+        })
+        .collect();
+    let first = all
+        .iter()
+        .rposition(|tick| tick.0 <= low * 1.000_001)
+        .unwrap_or(0);
+    let last = all.iter().position(|tick| tick.0 >= high * 0.999_999);
+    let last = last.unwrap_or(all.len() - 1).max(first + 1);
+    let ticks = &all[first..=last];
+    let label = |value: f64| {
+        let decimals = (-(value.log10() + 1e-9).floor()).max(0.0) as usize;
+        match value {
+            0.9e-4..1e6 => format!("{value:.decimals$}"),
+            _ => format!("{value:.0e}"),
+        }
+    };
+    let labelled = |power: bool| power || ticks.len() <= 9;
+    let tick = |&(value, power): &(f64, bool)| {
+        (
+            value,
+            if labelled(power) {
+                label(value)
+            } else {
+                String::new()
+            },
+        )
+    };
+    ticks.iter().map(tick).collect()
+}
+
+/// To one decimal, and without "-0".
+fn short(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0 + 0.0
+}
+
+/// Cut rather than rounded, so that 100% means all.
+fn percent(share: f64, decimals: usize) -> String {
+    let unit = 10f64.powi(decimals as i32);
+    // A share such as 0.979 may come as the single-precision number just below it.
+    let cut = (share * 100.0 * unit + 0.005).floor() / unit;
+    format!("{cut:.decimals$}%")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", thousands(count))
+}
+
+/// A number with a comma before every three digits.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+// ---------------------------------------------------------------------------------------
+// Drawing.
+
+#[derive(Clone, Copy)]
+enum Align {
+    Left,
+    Centre,
+    Right,
+}
+
+/// Width of a letter's strokes, in the units of [`outline`].
+const REGULAR: f64 = 2.5;
+const BOLD: f64 = 3.5;
+
+/// How text is set.
+#[derive(Clone, Copy)]
+struct Style {
+    /// Height of a capital.
+    size: f64,
+    colour: &'static str,
+    weight: f64,
+}
+
+impl Style {
+    const fn new(size: f64, colour: &'static str, weight: f64) -> Self {
+        Self {
+            size,
+            colour,
+            weight,
+        }
+    }
+}
+
+/// Colour, width and opacity of a line.
+#[derive(Clone, Copy)]
+struct Pen(&'static str, f64, f64);
+
+/// An SVG under construction.
+struct Canvas {
+    svg: String,
+}
+
+impl Canvas {
+    /// A white card. `title` is for readers who cannot see it; it is not drawn.
+    fn new(width: f64, height: f64, title: &str) -> Self {
+        let svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\" fill=\"none\" \
+             stroke-linejoin=\"round\" role=\"img\">\n<title>{title}</title>\n\
+             <rect width=\"{width}\" height=\"{height}\" rx=\"10\" fill=\"#fff\"/>\n"
+        );
+        Self { svg }
+    }
+
+    fn finish(mut self) -> String {
+        self.svg.push_str("</svg>\n");
+        self.svg
+    }
+
+    /// Draws a line of text on the base line at `place` and returns where it ends.
+    fn text(&mut self, place: (f64, f64), style: Style, align: Align, text: &str) -> f64 {
+        let ((x, base), scale) = (place, style.size / CAPITAL);
+        let width = text_width(text) * scale;
+        let start = match align {
+            Align::Left => x,
+            Align::Centre => x - width / 2.0,
+            Align::Right => x - width,
+        };
+        // The path is in the units of the alphabet, which are short to write.
+        let (mut path, mut pen) = (String::new(), 0.0);
+        for letter in text.chars() {
+            let glyph = Glyph::of(letter);
+            for stroke in &glyph.strokes {
+                stroke.write(&mut path, pen);
+            }
+            pen += glyph.width + BEARING;
+        }
+        let Style { colour, weight, .. } = style;
+        if !path.is_empty() {
+            let _ = writeln!(
+                self.svg,
+                "<path transform=\"translate({start:.2} {base:.2})scale({scale})\" \
+                 stroke=\"{colour}\" stroke-width=\"{weight}\" \
+                 stroke-linecap=\"round\" d=\"{path}\"/>"
+            );
+        }
+        start + width
+    }
+
+    /// Joins the places with a line that has gaps where they are missing.
+    fn line(&mut self, places: &[Option<(f64, f64)>], pen: Pen) {
+        let mut path = String::new();
+        for run in places.split(Option::is_none) {
+            for (index, &(x, y)) in run.iter().flatten().enumerate() {
+                let command = if index == 0 { "M" } else { "L" };
+                let _ = write!(path, "{command}{x:.1} {y:.1}");
+            }
+            if run.len() == 1 {
+                // A single place shows as a dot.
+                path.push_str("h0");
+            }
+        }
+        let _ = writeln!(
+            self.svg,
+            "<path stroke=\"{}\" stroke-width=\"{}\" stroke-opacity=\"{}\" \
+             stroke-linecap=\"round\" d=\"{path}\"/>",
+            pen.0, pen.1, pen.2
+        );
+    }
+
+    fn dot(&mut self, x: f64, y: f64, colour: &str) {
+        let _ = writeln!(
+            self.svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.1\" fill=\"#fff\" stroke=\"{colour}\" stroke-width=\"1.8\"/>"
+        );
+    }
+
+    fn panel_title(&mut self, frame: Frame, title: &str, note: &str) {
+        let base = frame.top - 22.0;
+        let end = self.text((frame.left, base), PANEL, Align::Left, title);
+        self.text((end + 10.0, base), NOTE, Align::Left, note);
+    }
+
+    fn rule(&mut self, frame: Frame, y: f64, label: &str) {
+        let _ = writeln!(
+            self.svg,
+            "<path stroke=\"{GRID}\" d=\"M{:.1} {y:.1}H{:.1}\"/>",
+            frame.left, frame.right
+        );
+        self.text((frame.left - 10.0, y + 4.2), NOTE, Align::Right, label);
+    }
+
+    fn axes(&mut self, frame: Frame) {
+        let _ = writeln!(
+            self.svg,
+            "<path stroke=\"{AXIS}\" stroke-width=\"1.2\" d=\"M{:.1} {:.1}V{:.1}H{:.1}\"/>",
+            frame.left, frame.top, frame.bottom, frame.right
+        );
+    }
+
+    fn tick(&mut self, frame: Frame, x: f64, text: &str) {
+        let _ = writeln!(
+            self.svg,
+            "<path stroke=\"{AXIS}\" stroke-width=\"1.2\" d=\"M{x:.1} {:.1}v5\"/>",
+            frame.bottom
+        );
+        self.text((x, frame.bottom + 20.0), NOTE, Align::Centre, text);
+    }
+
+    fn axis_title(&mut self, frame: Frame, text: &str) {
+        self.text(
+            (frame.x(0.5), frame.bottom + 44.0),
+            ENTRY,
+            Align::Centre,
+            text,
+        );
+    }
+
+    /// Draws an entry that ends at `right`, above the panel, and returns where one to its
+    /// left may end.
+    fn legend(&mut self, right: f64, frame: Frame, pen: Pen, text: &str) -> f64 {
+        let base = frame.top - 22.0;
+        let start = right - text_width(text) * ENTRY.size / CAPITAL;
+        self.text((start, base), ENTRY, Align::Left, text);
+        let y = base - 4.2;
+        self.line(&[Some((start - 30.0, y)), Some((start - 9.0, y))], pen);
+        start - 50.0
+    }
+
+    /// Draws a digit in five greys, each as runs of pixels.
+    ///
+    /// A darker grey lies on top of the lighter ones, so runs are long and leave no seams.
+    fn digit(&mut self, x: f64, y: f64, scale: f64, paper: [u8; 3], digit: &[u8]) {
+        const GREYS: u32 = 5;
+        const DARKEST: [u8; 3] = [0x1d, 0x27, 0x33];
+        // Lines run through the middles of the pixels.
+        let y = y + scale / 2.0;
+        let _ = write!(
+            self.svg,
+            "<g transform=\"translate({x} {y})scale({scale})\" stroke-width=\"1.04\">"
+        );
+        for grey in 1..=GREYS {
+            let path = runs(digit, |pixel| {
+                (u32::from(pixel) * GREYS + 127) / 255 >= grey
+            });
+            if path.is_empty() {
+                continue;
+            }
+            let mix = |channel: usize| {
+                let (from, to) = (u32::from(paper[channel]), u32::from(DARKEST[channel]));
+                (from * (GREYS - grey) + to * grey) / GREYS
+            };
+            let (red, green, blue) = (mix(0), mix(1), mix(2));
+            let _ = write!(
+                self.svg,
+                "<path stroke=\"#{red:02x}{green:02x}{blue:02x}\" d=\"{path}\"/>"
+            );
+        }
+        self.svg.push_str("</g>\n");
+    }
+}
+
+/// The chosen pixels as horizontal lines, the first row at 0.
+fn runs(digit: &[u8], chosen: impl Fn(u8) -> bool) -> String {
+    let mut path = String::new();
+    // Where the path has got to: moves from there are the shortest to write.
+    let (mut pen_x, mut pen_y) = (0, 0);
+    for (y, row) in digit.chunks(SIDE).enumerate() {
+        let mut x = 0;
+        while x < row.len() {
+            let length = row[x..].iter().take_while(|&&pixel| chosen(pixel)).count();
+            if length > 0 {
+                let (right, down) = (x as i32 - pen_x, y as i32 - pen_y);
+                let _ = write!(path, "m{right} {down}h{length}");
+                (pen_x, pen_y) = ((x + length) as i32, y as i32);
+            }
+            x += length + 1;
+        }
+    }
+    path
+}
+
+// ---------------------------------------------------------------------------------------
+// The alphabet.
+
+/// Height of a capital, in the units of [`outline`].
+const CAPITAL: f64 = 20.0;
+/// Space between two letters.
+const BEARING: f64 = 5.4;
+/// The roundest corner.
+const ROUND: f64 = 6.5;
+
+fn text_width(text: &str) -> f64 {
+    let widths: f64 = text
+        .chars()
+        .map(|letter| Glyph::of(letter).width + BEARING)
+        .sum();
+    (widths - BEARING).max(0.0)
+}
+
+/// The strokes of a letter: corners as "x,y" from the lower left, "o" before one that is
+/// rounded, "z" to close the stroke, ";" between strokes. The base line is at 0, small
+/// letters reach 14, capitals 20, and tails -6.
+fn outline(letter: char) -> &'static str {
+    match letter {
+        ' ' => "",
+        '0' => "o0,20 o12,20 o12,0 o0,0 z",
+        '1' => "2,15.5 7.5,20 7.5,0",
+        '2' => "0.3,14.5 o0.3,20 o11.7,20 o11.7,10.5 0,0 12,0",
+        '3' => "0.3,15.8 o0.3,20 o11.5,20 o11.5,10.8 5,10.8;5,10.8 o12,10.8 o12,0 o0,0 0,4.4",
+        '4' => "8.5,20 0,5 12,5;9,10.5 9,0",
+        '5' => "11,20 1.2,20 0.7,12;0.7,12 o12,12 o12,0 o0,0 0,4",
+        '6' => "9,20 o0,10.5 0,6;o0,12 o12,12 o12,0 o0,0 z",
+        '7' => "0,20 12,20 4,0",
+        '8' => "o0.7,20 o11.3,20 o11.3,10.8 o0.7,10.8 z;o0,10.8 o12,10.8 o12,0 o0,0 z",
+        '9' => "3,0 o12,9.5 12,14;o12,8 o0,8 o0,20 o12,20 z",
+        'A' => "0,0 7,20 14,0;2.3,6.5 11.7,6.5",
+        'B' => "0,10.8 0,20 o11.3,20 o11.3,10.8 0,10.8;0,10.8 o12,10.8 o12,0 0,0 0,10.8",
+        'C' => "12,14.5 o12,20 o0,20 o0,0 o12,0 12,5.5",
+        'D' => "0,0 0,20 o13,20 o13,0 z",
+        'E' => "11,20 0,20 0,0 11,0;0,10.5 9.5,10.5",
+        'F' => "11,20 0,20 0,0;0,10 9.5,10",
+        'G' => "12,15 o12,20 o0,20 o0,0 o12,0 12,9.5 7,9.5",
+        'H' => "0,0 0,20;12.5,0 12.5,20;0,10.5 12.5,10.5",
+        'I' => "0,0 0,20",
+        'J' => "8,20 o8,0 o0,0 0,4",
+        'K' => "0,0 0,20;11.5,20 0,8;4.1,12.3 12,0",
+        'L' => "0,20 0,0 10,0",
+        'M' => "0,0 0,20 7.5,6 15,20 15,0",
+        'N' => "0,0 0,20 12.5,0 12.5,20",
+        'O' => "o0,20 o13,20 o13,0 o0,0 z",
+        'P' => "0,0 0,20 o12,20 o12,9 0,9",
+        'Q' => "o0,20 o13,20 o13,0 o0,0 z;8,5 13.5,-1.5",
+        'R' => "0,0 0,20 o12,20 o12,9 0,9;6,9 12,0",
+        'S' => "11.5,15.5 o11.5,20 o0.5,20 o0.5,10.6 o12,10.6 o12,0 o0,0 0,4.5",
+        'T' => "0,20 13,20;6.5,20 6.5,0",
+        'U' => "0,20 o0,0 o12.5,0 12.5,20",
+        'V' => "0,20 6.5,0 13,20",
+        'W' => "0,20 4.7,0 9.5,17 14.3,0 19,20",
+        'X' => "0,0 12,20;0,20 12,0",
+        'Y' => "0,20 6.5,9.5 13,20;6.5,9.5 6.5,0",
+        'Z' => "0,20 12,20 0,0 12,0",
+        'a' => "0.7,11.3 o0.7,14 o10,14 10,0;10,8.2 o0,8.2 o0,0 o10,0 10,4.5",
+        'b' => "0,20 0,0;o0,14 o10.5,14 o10.5,0 o0,0 z",
+        'c' => "9.7,10.3 o9.7,14 o0,14 o0,0 o9.7,0 9.7,3.7",
+        'd' => "10.5,20 10.5,0;o0,14 o10.5,14 o10.5,0 o0,0 z",
+        'e' => "0,7.2 10.5,7.2 o10.5,14 o0,14 o0,0 o10,0 10,3.2",
+        'f' => "7.5,20 o2.7,20 2.7,0;0,14 7,14",
+        'g' => "10.5,14 o10.5,-6 o0.7,-6 0.7,-3.2;o0,14 o10.5,14 o10.5,0 o0,0 z",
+        'h' => "0,20 0,0;0,8.5 o0,14 o10,14 10,0",
+        'i' => "0,0 0,14;0,18.7 0,19.3",
+        'j' => "3.5,14 o3.5,-6 0,-6;3.5,18.7 3.5,19.3",
+        'k' => "0,0 0,20;9,14 0,5;3.4,8.4 9.5,0",
+        'l' => "0,20 o0,0 3.5,0",
+        'm' => "0,14 0,0;0,9 o0,14 o8,14 8,0;8,9 o8,14 o16,14 16,0",
+        'n' => "0,14 0,0;0,8.5 o0,14 o10,14 10,0",
+        'o' => "o0,14 o10.5,14 o10.5,0 o0,0 z",
+        'p' => "0,14 0,-6;o0,14 o10.5,14 o10.5,0 o0,0 z",
+        'q' => "10.5,14 10.5,-6;o0,14 o10.5,14 o10.5,0 o0,0 z",
+        'r' => "0,14 0,0;0,8 o0,14 6.5,14",
+        's' => "9.3,11 o9.3,14 o0.5,14 o0.5,7.3 o10,7.3 o10,0 o0,0 0,3",
+        't' => "2.7,18.5 o2.7,0 7.5,0;0,14 7,14",
+        'u' => "10,14 10,0;0,14 o0,0 o10,0 10,5.5",
+        'v' => "0,14 5.3,0 10.6,14",
+        'w' => "0,14 4,0 8,12.5 12,0 16,14",
+        'x' => "0,0 9.5,14;0,14 9.5,0",
+        'y' => "0,14 5.4,0.5;10.5,14 3,-6",
+        'z' => "0,14 9.5,14 0,0 9.5,0",
+        '.' => "0.5,0 0.5,0.6",
+        ',' => "1.4,0.6 0.2,-3.6",
+        ':' => "0.5,1 0.5,1.6;0.5,12 0.5,12.6",
+        '-' => "0,8 7,8",
+        '/' => "0,-3 8,22",
+        '(' => "4.5,22.5 o0,17 o0,1 4.5,-4.5",
+        ')' => "0,22.5 o4.5,17 o4.5,1 0,-4.5",
+        '%' => "o0,20 o7,20 o7,11.5 o0,11.5 z;o10.5,8.5 o17.5,8.5 o17.5,0 o10.5,0 z;14.5,20 3,0",
+        _ => "0,0 0,20 10,20 10,0 z",
+    }
+}
+
+struct Glyph {
+    strokes: Vec<Stroke>,
+    width: f64,
+}
+
+impl Glyph {
+    fn of(letter: char) -> Self {
+        let strokes: Vec<Stroke> = outline(letter)
+            .split(';')
+            .filter(|text| !text.is_empty())
+            .map(Stroke::read)
+            .collect();
+        let width = match letter {
+            ' ' => 3.5,
+            // Figures are equally wide, so that columns of them line up.
+            '0'..='9' => 12.0,
+            _ => strokes
+                .iter()
+                .flat_map(|stroke| &stroke.corners)
+                .map(|corner| corner.at.0)
+                .fold(0.0, f64::max),
+        };
+        Self { strokes, width }
+    }
+}
+
+struct Corner {
+    at: (f64, f64),
+    rounded: bool,
+}
+
+struct Stroke {
+    corners: Vec<Corner>,
+    closed: bool,
+}
+
+impl Stroke {
+    fn read(text: &str) -> Self {
+        let mut stroke = Self {
+            corners: Vec::new(),
+            closed: false,
+        };
+        for word in text.split_whitespace() {
+            if word == "z" {
+                stroke.closed = true;
+                continue;
+            }
+            let bare = word.trim_start_matches('o');
+            if let Some((x, y)) = bare.split_once(',')
+                && let (Ok(x), Ok(y)) = (x.parse(), y.parse())
+            {
+                stroke.corners.push(Corner {
+                    at: (x, y),
+                    rounded: bare.len() < word.len(),
+                });
+            }
+        }
+        stroke
+    }
+
+    /// Adds the stroke to an SVG path, `shift` to the right and with its y axis down.
+    fn write(&self, path: &mut String, shift: f64) {
+        /// How far a cubic's handles reach along the tangents to come closest to a circle.
+        const HANDLE: f64 = 0.5523;
+        let count = self.corners.len();
+        // Where the path has got to: from there, places are the shortest to write.
+        let mut pen = None;
+        let mut put = |path: &mut String, places: &[(f64, f64)]| {
+            let mut letter = match (pen, places.len()) {
+                (None, _) => "M",
+                (Some(_), 1) => "l",
+                (Some(_), _) => "c",
+            };
+            let from = pen.unwrap_or((0.0, 0.0));
+            for &(x, y) in places {
+                let (x, y) = (short(x + shift), short(-y));
+                let _ = write!(path, "{letter}{} {}", short(x - from.0), short(y - from.1));
+                (letter, pen) = (" ", Some((x, y)));
+            }
+        };
+        for (index, corner) in self.corners.iter().enumerate() {
+            let inside = self.closed || (index > 0 && index + 1 < count);
+            if !(corner.rounded && inside) {
+                put(path, &[corner.at]);
+                continue;
+            }
+            let (before, after) = (
+                &self.corners[(index + count - 1) % count],
+                &self.corners[(index + 1) % count],
+            );
+            // A side between two rounded corners is shared by both.
+            let reach = |other: &Corner| {
+                let length = (other.at.0 - corner.at.0).hypot(other.at.1 - corner.at.1);
+                let shared = if other.rounded { 0.5 } else { 1.0 };
+                (length, length * shared)
+            };
+            let ((length_in, reach_in), (length_out, reach_out)) = (reach(before), reach(after));
+            let radius = ROUND.min(reach_in).min(reach_out);
+            let towards = |other: &Corner, length: f64, distance: f64| {
+                let part = distance / length;
+                (
+                    corner.at.0 + (other.at.0 - corner.at.0) * part,
+                    corner.at.1 + (other.at.1 - corner.at.1) * part,
+                )
+            };
+            let rest = radius * (1.0 - HANDLE);
+            put(path, &[towards(before, length_in, radius)]);
+            put(
+                path,
+                &[
+                    towards(before, length_in, rest),
+                    towards(after, length_out, rest),
+                    towards(after, length_out, radius),
+                ],
+            );
+        }
+        if self.closed {
+            path.push('Z');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails unless `svg` is well-formed as far as this module can get it wrong, and returns
+    /// the names of its elements.
+    fn elements(svg: &str) -> Vec<String> {
+        let (mut open, mut names) = (Vec::new(), Vec::new());
+        let mut rest = svg;
+        while let Some(start) = rest.find('<') {
+            assert!(!rest[..start].contains(['>', '&']), "{}", &rest[..start]);
+            let end = start + rest[start..].find('>').expect("a tag ends");
+            let tag = &rest[start + 1..end];
+            rest = &rest[end + 1..];
+            if let Some(name) = tag.strip_prefix('/') {
+                assert_eq!(open.pop().as_deref(), Some(name));
+                continue;
+            }
+            let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+            let alone = tag.ends_with('/');
+            let mut attributes = attributes.trim_end_matches('/');
+            while let Some((key, after)) = attributes.split_once("=\"") {
+                let key = key.trim();
+                assert!(
+                    key.chars()
+                        .all(|c| c.is_ascii_lowercase() || c == '-' || c == 'B'),
+                    "{key}"
+                );
+                let (value, after) = after.split_once('"').expect("a value ends");
+                assert!(!value.contains(['<', '&']), "{value}");
+                assert!(!value.contains("NaN") && !value.contains("inf"), "{value}");
+                attributes = after;
+            }
+            assert_eq!(attributes, "", "{tag}");
+            names.push(name.to_string());
+            if !alone {
+                open.push(name.to_string());
+            }
+        }
+        assert_eq!(rest, "\n");
+        assert!(open.is_empty(), "{open:?}");
+        assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
+        // Text needs a font, and these need another file or a style sheet.
+        for foreign in ["text", "image", "style", "script", "use"] {
+            assert!(!names.iter().any(|name| name == foreign), "{foreign}");
+        }
+        names
+    }
+
+    fn points(count: usize) -> Vec<EpochPoint> {
+        let accuracy = |epoch: usize| 1.0 - 0.3 / (epoch as f32 + 1.0);
+        let point = |epoch| EpochPoint {
+            train_accuracy: accuracy(epoch),
+            test_accuracy: accuracy(epoch) - 0.01,
+        };
+        (0..count).map(point).collect()
+    }
+
+    #[test]
+    fn curves_are_well_formed_whatever_is_given() {
+        let falling: Vec<f32> = (0..756).map(|step| 2.3 * 0.99f32.powi(step)).collect();
+        let nan = EpochPoint {
+            train_accuracy: f32::NAN,
+            test_accuracy: 0.5,
+        };
+        let cases: [(&[f32], &[EpochPoint]); 9] = [
+            (&falling, &points(12)),
+            (&falling, &[]),
+            (&[], &[]),
+            (&[], &points(1)),
+            (&[0.5], &points(1)),
+            (&[0.0, -1.0], &points(2)),
+            (&[f32::NAN, f32::INFINITY], &[nan]),
+            (&[1.0, f32::NAN, 1e30, 1e-30], &[nan, nan]),
+            (&[f32::MIN_POSITIVE, f32::MAX], &points(1000)),
+        ];
+        for (losses, epochs) in cases {
+            elements(&curves(losses, epochs));
+        }
+    }
+
+    #[test]
+    fn curves_are_drawn() {
+        let names = elements(&curves(&[2.0, 1.0, 0.5], &points(7)));
+        let circles = names.iter().filter(|name| *name == "circle").count();
+        assert_eq!(circles, 14);
+        // The loss of 1 lies halfway between 2 and 0.5: 275 of 150 to 400.
+        let svg = curves(&[2.0, 1.0, 0.5], &[]);
+        assert!(
+            svg.contains("d=\"M402.7 150.0L721.3 275.0L1040.0 400.0\""),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn curves_of_a_long_run_stay_small() {
+        let noisy: Vec<f32> = (0..200_000)
+            .map(|step| 0.1 + (step * 7919 % 1000) as f32)
+            .collect();
+        assert!(curves(&noisy, &points(50)).len() < 200_000);
+    }
+
+    fn some_digits(count: usize) -> (Vec<u8>, Vec<u8>) {
+        let pixel = |index: usize| {
+            if index.is_multiple_of(3) {
+                (index * 31 % 256) as u8
+            } else {
+                0
+            }
+        };
+        let labels = (0..count).map(|index| (index % 10) as u8).collect();
+        ((0..count * PIXELS).map(pixel).collect(), labels)
+    }
+
+    #[test]
+    fn sheet_frames_every_mistake() {
+        let (pixels, labels) = some_digits(300);
+        let mut predictions = labels.clone();
+        for index in [5, 150, 299] {
+            predictions[index] = (labels[index] + 1) % 10;
+        }
+        let svg = sheet(&pixels, &labels, &predictions);
+        let names = elements(&svg);
+        // A group per digit; a rectangle per digit and the card.
+        assert_eq!(names.iter().filter(|name| *name == "g").count(), 120);
+        assert_eq!(names.iter().filter(|name| *name == "rect").count(), 121);
+        let framed = format!("stroke=\"{RED}\" stroke-width=\"2\"");
+        let rects: Vec<&str> = svg
+            .lines()
+            .filter(|line| line.starts_with("<rect x="))
+            .collect();
+        assert!(rects[..3].iter().all(|rect| rect.contains(&framed)));
+        assert!(!rects[3..].iter().any(|rect| rect.contains(&framed)));
+
+        // Its mistakes are drawn in the order given, the prediction first.
+        let drawn = |text: &str| {
+            let mut canvas = Canvas { svg: String::new() };
+            canvas.text((0.0, 0.0), MISTAKE, Align::Centre, text);
+            let path = canvas.svg.split(" d=").nth(1).unwrap().to_string();
+            svg.find(&path)
+                .unwrap_or_else(|| panic!("{text} is not drawn"))
+        };
+        assert!(drawn("6 (was 5)") < drawn("1 (was 0)"));
+        assert!(drawn("1 (was 0)") < drawn("0 (was 9)"));
+    }
+
+    #[test]
+    fn sheet_of_any_size() {
+        for count in [0, 1, 12, 13, 119] {
+            let (pixels, labels) = some_digits(count);
+            let names = elements(&sheet(&pixels, &labels, &labels));
+            assert_eq!(names.iter().filter(|name| *name == "g").count(), count);
+        }
+        let (pixels, labels) = some_digits(500);
+        let wrong: Vec<u8> = labels.iter().map(|label| 9 - label).collect();
+        let names = elements(&sheet(&pixels, &labels, &wrong));
+        assert_eq!(names.iter().filter(|name| *name == "g").count(), 120);
+    }
+
+    #[test]
+    #[should_panic(expected = "784 pixels per label")]
+    fn sheet_without_enough_pixels() {
+        sheet(&[0; 100], &[1], &[1]);
+    }
+
+    #[test]
+    fn runs_cover_the_chosen_pixels_and_no_others() {
+        let (digit, _) = some_digits(1);
+        let mut digit = digit;
+        digit[27] = 255;
+        digit[28] = 255;
+        digit[PIXELS - 1] = 255;
+        for least in [1, 100, 255] {
+            let mut covered = vec![false; PIXELS];
+            let (mut x, mut y) = (0i32, 0i32);
+            for run in runs(&digit, |pixel| pixel >= least).split('m').skip(1) {
+                let (moved, length) = run.split_once('h').unwrap();
+                let (right, down) = moved.split_once(' ').unwrap();
+                x += right.parse::<i32>().unwrap();
+                y += down.parse::<i32>().unwrap();
+                for _ in 0..length.parse().unwrap() {
+                    covered[y as usize * SIDE + x as usize] = true;
+                    x += 1;
+                }
+            }
+            let chosen: Vec<bool> = digit.iter().map(|&pixel| pixel >= least).collect();
+            assert_eq!(covered, chosen);
+        }
+    }
+
+    #[test]
+    fn every_letter_can_be_drawn() {
+        let letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.,%-():/";
+        let mut seen = std::collections::HashMap::new();
+        for letter in letters.chars() {
+            assert_ne!(outline(letter), outline('?'), "{letter} is missing");
+            if let Some(other) = seen.insert(outline(letter), letter) {
+                panic!("{letter} looks like {other}");
+            }
+            let words = outline(letter)
+                .split([' ', ';'])
+                .filter(|word| *word != "z")
+                .count();
+            let glyph = Glyph::of(letter);
+            let corners = glyph.strokes.iter().flat_map(|stroke| &stroke.corners);
+            assert_eq!(
+                corners.clone().count(),
+                words,
+                "{letter} has a corner that is not read"
+            );
+            for corner in corners {
+                assert!((0.0..=glyph.width).contains(&corner.at.0), "{letter}");
+                assert!((-6.0..=22.5).contains(&corner.at.1), "{letter}");
+            }
+        }
+        assert_eq!(text_width("11"), text_width("88"));
+        assert_eq!(text_width(""), 0.0);
+    }
+
+    #[test]
+    fn a_round_letter_is_round() {
+        let mut path = String::new();
+        Stroke::read("o0,10 o10,10 o10,0 o0,0 z").write(&mut path, 1.0);
+        // Four quarters of a circle of radius 5 about (6, -5).
+        let top = "M1 -5c0 -2.8 2.2 -5 5 -5l0 0c2.8 0 5 2.2 5 5l0 0";
+        assert_eq!(
+            path,
+            format!("{top}c0 2.8 -2.2 5 -5 5l0 0c-2.8 0 -5 -2.2 -5 -5Z")
+        );
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(round_step(0.9), 1.0);
+        assert_eq!(round_step(1.0), 1.0);
+        assert_eq!(round_step(126.0), 200.0);
+        assert_eq!(round_step(1000.0), 1000.0);
+        assert_eq!(round_step(51.0), 100.0);
+
+        let labels = |low, high| -> Vec<String> {
+            log_ticks(low, high)
+                .into_iter()
+                .map(|tick| tick.1)
+                .collect()
+        };
+        assert_eq!(
+            labels(0.06, 2.3),
+            ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"]
+        );
+        assert_eq!(labels(0.5, 0.5), ["0.5", "1"]);
+        let decades: Vec<String> = labels(0.0011, 2.3)
+            .into_iter()
+            .filter(|label| !label.is_empty())
+            .collect();
+        assert_eq!(decades, ["0.001", "0.01", "0.1", "1"]);
+        assert_eq!(labels(1e-9, 1.0).len(), 10);
+        for (low, high) in [(1e-30, 1e-25), (0.3, 0.31), (9.99, 10.01), (1e-3, 1e3)] {
+            let ticks = log_ticks(low, high);
+            assert!(ticks[0].0 <= low * 1.001 && ticks[ticks.len() - 1].0 >= high * 0.999);
+            assert!(ticks.len() >= 2);
+        }
+    }
+
+    #[test]
+    fn smoothing_keeps_the_mean_and_the_gaps() {
+        assert_eq!(
+            smoothed(&[1.0, 3.0, 5.0, 7.0, 9.0], 1),
+            [1.0, 3.0, 5.0, 7.0, 9.0]
+        );
+        assert_eq!(
+            smoothed(&[0.0, 6.0, 0.0, 6.0, 0.0], 1)[1..4],
+            [2.0, 4.0, 2.0]
+        );
+        let gap = smoothed(&[2.0, f32::NAN, 4.0], 1);
+        assert!(gap[1].is_nan());
+        assert_eq!((gap[0], gap[2]), (2.0, 4.0));
+        assert!(smoothed(&[], 5).is_empty());
+        // The end of a long noisy run does not follow its last value.
+        let mut noisy = vec![1.0; 100];
+        noisy[99] = 8.0;
+        assert_eq!(smoothed(&noisy, 24)[99], 2.0);
+    }
+
+    #[test]
+    fn thinning_keeps_extremes_and_gaps() {
+        let mut places: Vec<_> = (0..10_000).map(|x| Some((f64::from(x), 5.0))).collect();
+        places[1234] = Some((1234.0, 99.0));
+        places[4321] = Some((4321.0, -99.0));
+        places[7777] = None;
+        let thin = thinned(&places, 100);
+        assert!(thin.len() <= 500);
+        for index in [0, 1234, 4321, 7777, 9999] {
+            assert!(thin.contains(&places[index]), "{index}");
+        }
+        assert_eq!(thinned(&places[..150], 100), places[..150]);
+    }
+
+    #[test]
+    fn all_but_one_is_not_called_all() {
+        assert_eq!(percent(0.999_75, 1), "99.9%");
+        assert_eq!(percent(f64::from(0.979f32), 1), "97.9%");
+        assert_eq!(percent(f64::from(0.1f32), 1), "10.0%");
+        assert_eq!(percent(1.0, 1), "100.0%");
+        assert_eq!(percent(0.57, 0), "57%");
+    }
+
+    #[test]
+    fn words() {
+        assert_eq!(counted(1, "epoch"), "1 epoch");
+        assert_eq!(counted(1234567, "step"), "1,234,567 steps");
+        assert_eq!(counted(0, "step"), "0 steps");
+        assert_eq!(spread(&[1, 2, 3, 4, 5, 6], 3), [1, 3, 5]);
+        assert_eq!(spread(&[1, 2], 3), [1, 2]);
+        assert!(spread(&[], 3).is_empty());
+    }
+}

@@ -1,0 +1,274 @@
+//! Precisions: the element types that a tensor's buffer can hold, and the one place where a run-time precision
+//! becomes a compile-time type.
+
+use std::cell::Cell;
+use std::fmt;
+
+use bytemuck::Pod;
+use half::{bf16, f16};
+
+/// The precision of a tensor's elements.
+///
+/// The *kind* of a tensor (float, integer or boolean) is part of its type, see [`Tensor`](crate::Tensor); its
+/// precision is a value.
+///
+/// ```
+/// use wengert_tensor::{DType, Tensor};
+/// let x = Tensor::zeros([2, 3]);
+/// assert_eq!(x.dtype(), DType::F32);
+/// assert_eq!(x.to_dtype(DType::F64).dtype().size(), 8);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DType {
+    /// 32-bit IEEE 754 float, the default precision of float tensors.
+    F32,
+    /// 64-bit IEEE 754 float.
+    F64,
+    /// 16-bit IEEE 754 float. Sums accumulate in `F32`.
+    F16,
+    /// 16-bit "brain" float: the range of `F32`, 8 bits of significand. Sums accumulate in `F32`.
+    BF16,
+    /// 64-bit signed integer, the default precision of integer tensors.
+    I64,
+    /// 32-bit signed integer.
+    I32,
+    /// 8-bit unsigned integer.
+    U8,
+    /// 8-bit signed integer.
+    I8,
+    /// A truth value, stored in a byte that is 0 or 1.
+    Bool,
+}
+
+impl DType {
+    /// Every precision there is.
+    pub const ALL: [DType; 9] =
+        [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::I8, DType::Bool];
+
+    /// The float precisions.
+    pub const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+
+    /// The integer precisions.
+    pub const INTS: [DType; 4] = [DType::I64, DType::I32, DType::U8, DType::I8];
+
+    /// Bytes per element.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F64 | DType::I64 => 8,
+            DType::F32 | DType::I32 => 4,
+            DType::F16 | DType::BF16 => 2,
+            DType::U8 | DType::I8 | DType::Bool => 1,
+        }
+    }
+
+    /// Whether this is a float precision.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)
+    }
+
+    /// Whether this is an integer precision.
+    pub const fn is_int(self) -> bool {
+        matches!(self, DType::I64 | DType::I32 | DType::U8 | DType::I8)
+    }
+
+    /// The name as it is written in Rust, `"F32"` for [`DType::F32`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "F32",
+            DType::F64 => "F64",
+            DType::F16 => "F16",
+            DType::BF16 => "BF16",
+            DType::I64 => "I64",
+            DType::I32 => "I32",
+            DType::U8 => "U8",
+            DType::I8 => "I8",
+            DType::Bool => "Bool",
+        }
+    }
+
+    /// The distance from 1 to the next larger float of this precision; 0 for integers and booleans.
+    pub fn epsilon(self) -> f64 {
+        match self {
+            DType::F32 => f32::EPSILON as f64,
+            DType::F64 => f64::EPSILON,
+            DType::F16 => f16::EPSILON.to_f64(),
+            DType::BF16 => bf16::EPSILON.to_f64(),
+            _ => 0.0,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A Rust type that can be an element of a tensor's buffer.
+///
+/// Sealed: the set of element types is closed, as storage is. `Compute` is the type in which kernels work: `f32` for
+/// the two 16-bit floats, the type itself for all others.
+pub trait Element:
+    Pod + PartialEq + PartialOrd + Default + Send + Sync + fmt::Debug + sealed::Sealed + 'static
+{
+    /// The type in which kernels compute.
+    type Compute: Element<Compute = Self::Compute>;
+    /// The precision that stores this type. [`DType::Bool`] shares `u8` and so has no type of its own here.
+    const DTYPE: DType;
+    /// Conversion to the compute type, exact.
+    fn up(self) -> Self::Compute;
+    /// Conversion from the compute type, rounded to nearest even.
+    fn down(x: Self::Compute) -> Self;
+    /// Conversion to `f64`, as `as` does it.
+    fn to_f64(self) -> f64;
+    /// Conversion from `f64`: floats round, integers saturate, NaN becomes integer 0.
+    fn from_f64(x: f64) -> Self;
+    /// Conversion to `i64`: floats truncate and saturate, NaN becomes 0.
+    fn to_i64(self) -> i64;
+    /// Conversion from `i64`: floats round, integers wrap.
+    fn from_i64(x: i64) -> Self;
+    /// The same slice in the compute type, where that is this type.
+    fn direct(x: &[Self]) -> Option<&[Self::Compute]>;
+    /// The same slice in the compute type, mutably, where that is this type.
+    fn direct_mut(x: &mut [Self]) -> Option<&mut [Self::Compute]>;
+}
+
+macro_rules! element {
+    ($($t:ty => $dtype:ident),*) => {$(
+        impl sealed::Sealed for $t {}
+        impl Element for $t {
+            type Compute = $t;
+            const DTYPE: DType = DType::$dtype;
+            #[inline(always)]
+            fn up(self) -> $t { self }
+            #[inline(always)]
+            fn down(x: $t) -> $t { x }
+            #[inline(always)]
+            fn to_f64(self) -> f64 { self as f64 }
+            #[inline(always)]
+            fn from_f64(x: f64) -> $t { x as $t }
+            #[inline(always)]
+            fn to_i64(self) -> i64 { self as i64 }
+            #[inline(always)]
+            fn from_i64(x: i64) -> $t { x as $t }
+            #[inline(always)]
+            fn direct(x: &[$t]) -> Option<&[$t]> { Some(x) }
+            #[inline(always)]
+            fn direct_mut(x: &mut [$t]) -> Option<&mut [$t]> { Some(x) }
+        }
+    )*};
+}
+element!(f32 => F32, f64 => F64, i64 => I64, i32 => I32, u8 => U8, i8 => I8);
+
+macro_rules! half_element {
+    ($($t:ty => $dtype:ident),*) => {$(
+        impl sealed::Sealed for $t {}
+        impl Element for $t {
+            type Compute = f32;
+            const DTYPE: DType = DType::$dtype;
+            #[inline(always)]
+            fn up(self) -> f32 { self.to_f32() }
+            #[inline(always)]
+            fn down(x: f32) -> $t { <$t>::from_f32(x) }
+            #[inline(always)]
+            fn to_f64(self) -> f64 { <$t>::to_f64(self) }
+            #[inline(always)]
+            fn from_f64(x: f64) -> $t { <$t>::from_f64(x) }
+            #[inline(always)]
+            fn to_i64(self) -> i64 { self.to_f32() as i64 }
+            #[inline(always)]
+            fn from_i64(x: i64) -> $t { <$t>::from_f64(x as f64) }
+            #[inline(always)]
+            fn direct(_: &[$t]) -> Option<&[f32]> { None }
+            #[inline(always)]
+            fn direct_mut(_: &mut [$t]) -> Option<&mut [f32]> { None }
+        }
+    )*};
+}
+half_element!(f16 => F16, bf16 => BF16);
+
+/// Runs `$body` with `$T` bound to the element type of a precision: `with_dtype!(dtype, T => f::<T>())`.
+///
+/// The set can be narrowed: `with_dtype!(float dtype, T => ..)` and `with_dtype!(int dtype, T => ..)` panic for other
+/// kinds (the callers know the kind); `wide` takes what is computed in as it is stored: all but the 16-bit floats. Booleans run as `u8`.
+macro_rules! with_dtype {
+    (float $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => { type $T = f32; $body }
+            $crate::DType::F64 => { type $T = f64; $body }
+            $crate::DType::F16 => { type $T = ::half::f16; $body }
+            $crate::DType::BF16 => { type $T = ::half::bf16; $body }
+            other => unreachable!("a float kernel was called with {other}"),
+        }
+    };
+    (int $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::I64 => { type $T = i64; $body }
+            $crate::DType::I32 => { type $T = i32; $body }
+            $crate::DType::U8 => { type $T = u8; $body }
+            $crate::DType::I8 => { type $T = i8; $body }
+            other => unreachable!("an integer kernel was called with {other}"),
+        }
+    };
+    (wide $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => { type $T = f32; $body }
+            $crate::DType::F64 => { type $T = f64; $body }
+            other => $crate::dtype::with_dtype!(int other, $T => $body),
+        }
+    };
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => { type $T = f32; $body }
+            $crate::DType::F64 => { type $T = f64; $body }
+            $crate::DType::F16 => { type $T = ::half::f16; $body }
+            $crate::DType::BF16 => { type $T = ::half::bf16; $body }
+            $crate::DType::I64 => { type $T = i64; $body }
+            $crate::DType::I32 => { type $T = i32; $body }
+            $crate::DType::I8 => { type $T = i8; $body }
+            $crate::DType::U8 | $crate::DType::Bool => { type $T = u8; $body }
+        }
+    };
+}
+pub(crate) use with_dtype;
+
+thread_local! {
+    static DEFAULT_FLOAT: Cell<DType> = const { Cell::new(DType::F32) };
+}
+
+/// The precision of float tensors made without naming one, on this thread. [`DType::F32`] unless changed by
+/// [`with_default_dtype`].
+pub fn default_dtype() -> DType {
+    DEFAULT_FLOAT.with(Cell::get)
+}
+
+/// Runs `f` with `dtype` as the default precision of new float tensors on this thread.
+///
+/// The former default returns when `f` ends, also when it panics.
+///
+/// # Panics
+/// If `dtype` is not a float precision.
+///
+/// ```
+/// use wengert_tensor::{DType, Tensor, with_default_dtype};
+/// let x = with_default_dtype(DType::F64, || Tensor::ones([2]));
+/// assert_eq!(x.dtype(), DType::F64);
+/// assert_eq!(Tensor::ones([2]).dtype(), DType::F32);
+/// ```
+#[track_caller]
+pub fn with_default_dtype<R>(dtype: DType, f: impl FnOnce() -> R) -> R {
+    struct Restore(DType);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            DEFAULT_FLOAT.with(|d| d.set(self.0));
+        }
+    }
+    assert!(dtype.is_float(), "with_default_dtype: {dtype} is not a float precision; choose F32, F64, BF16 or F16");
+    let _restore = Restore(DEFAULT_FLOAT.with(|d| d.replace(dtype)));
+    f()
+}

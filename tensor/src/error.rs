@@ -1,0 +1,246 @@
+//! The one error type, and how an error becomes a panic at the caller's line.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::dtype::DType;
+use crate::shape::Shape;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of mistake an [`Error`] reports, for code that wants to tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Shapes, axes or sizes that do not fit.
+    Shape,
+    /// Precisions or kinds that do not fit.
+    DType,
+    /// An index outside its axis.
+    Index,
+    /// A gradient that cannot be had.
+    Gradient,
+    /// A value outside what is allowed.
+    Value,
+    /// A file that could not be read or written.
+    Io,
+    /// Bytes that are not what they should be.
+    Format,
+}
+
+/// What went wrong, where, with which operands, and how to mend it.
+///
+/// Every operation has a form that panics with this error at the caller's line, and a `try_` form that returns it.
+///
+/// ```
+/// use wengert_tensor::Tensor;
+/// let e = Tensor::zeros([2, 3]).try_matmul(&Tensor::zeros([4, 5])).unwrap_err();
+/// assert!(e.to_string().contains("inner dimensions differ: 3 (axis 1 of lhs) and 4 (axis 0 of rhs)"));
+/// assert!(e.location().unwrap().file().ends_with(".rs"));
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    op: Option<&'static str>,
+    message: String,
+    operands: Vec<Operand>,
+    help: Option<String>,
+    module: Option<String>,
+    at: Option<&'static Location<'static>>,
+}
+
+/// An operand as an error shows it.
+#[derive(Clone)]
+pub(crate) struct Operand {
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+    pub(crate) origin: String,
+    /// The path of the module that owns the operand, where it is a named parameter.
+    pub(crate) module: Option<String>,
+}
+
+impl Error {
+    /// An error that says `message`: first what disagrees, then the values.
+    pub fn new(message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind: ErrorKind::Shape,
+            op: None,
+            message: message.into(),
+            operands: Vec::new(),
+            help: None,
+            module: current_module(),
+            at: None,
+        }))
+    }
+
+    /// Sets the kind. [`ErrorKind::Shape`] unless set.
+    pub fn kind_of(mut self, kind: ErrorKind) -> Error {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Adds the line that says how to mend it.
+    pub fn help(mut self, help: impl Into<String>) -> Error {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// Names the operation and the caller's place, unless a name is there already.
+    pub fn in_op(mut self, op: &'static str, at: &'static Location<'static>) -> Error {
+        self.0.op.get_or_insert(op);
+        self.0.at.get_or_insert(at);
+        self
+    }
+
+    pub(crate) fn with_operands(mut self, operands: impl FnOnce() -> Vec<Operand>) -> Error {
+        if self.0.operands.is_empty() {
+            self.0.operands = operands();
+            // A parameter knows more of the path than the enclosing containers do.
+            let known = self.0.module.as_deref().map_or(0, str::len);
+            if known > 0
+                && let Some(path) = self.0.operands.iter().filter_map(|o| o.module.as_ref()).find(|m| m.len() > known)
+            {
+                self.0.module = Some(path.clone());
+            }
+        }
+        self
+    }
+
+    pub(crate) fn has_op(&self) -> bool {
+        self.0.op.is_some()
+    }
+
+    /// The kind of mistake.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The operation that failed.
+    pub fn op(&self) -> Option<&'static str> {
+        self.0.op
+    }
+
+    /// What went wrong, without operands, help and place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The line that called the operation.
+    pub fn location(&self) -> Option<&'static Location<'static>> {
+        self.0.at
+    }
+
+    /// The path of the module that called the operation, as in `net.2.conv`, where containers were entered.
+    pub fn module(&self) -> Option<&str> {
+        self.0.module.as_deref()
+    }
+
+    /// The text of a panic, which has the caller's place in its first line already.
+    fn report(&self) -> String {
+        let inner = &*self.0;
+        let mut s = String::new();
+        if let Some(op) = inner.op {
+            let _ = write!(s, "{op}: ");
+        }
+        s.push_str(&inner.message);
+        let names = inner.operands.iter().map(|o| o.name.len()).max().unwrap_or(0);
+        let described: Vec<String> = inner
+            .operands
+            .iter()
+            .map(|o| match o.dtype {
+                DType::F32 | DType::I64 | DType::Bool => o.shape.to_string(),
+                other => format!("{} {other}", o.shape),
+            })
+            .collect();
+        let widest = described.iter().map(String::len).max().unwrap_or(0);
+        for (o, what) in inner.operands.iter().zip(&described) {
+            let line = format!("  {:names$} {what:widest$}  {}", o.name, o.origin);
+            let _ = write!(s, "\n{}", line.trim_end());
+        }
+        if let Some(module) = &inner.module {
+            let _ = write!(s, "\n  in module `{module}`");
+        }
+        if let Some(help) = &inner.help {
+            let _ = write!(s, "\n  help: {help}");
+        }
+        s
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.report())?;
+        match self.0.at {
+            Some(at) => write!(f, "\n  at {at}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `main` and `unwrap` print errors with `Debug`: the text is what helps there.
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Error {
+        Error::new(e.to_string()).kind_of(ErrorKind::Io)
+    }
+}
+
+/// The value, or a panic with the error's text at the caller's line.
+#[track_caller]
+#[inline]
+pub fn or_panic<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(e) => fail(e),
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn fail(e: Error) -> ! {
+    panic!("{}", e.report())
+}
+
+thread_local! {
+    static MODULES: RefCell<Vec<Arc<str>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` as the part of a model that `name` names: errors raised inside carry the path of all enclosing names.
+///
+/// Containers that call their children through `dyn` use this, since there the caller's line says nothing.
+///
+/// ```
+/// use wengert_tensor::{in_module, Tensor};
+/// let e = in_module("net", || in_module("2", || Tensor::zeros([2]).try_reshape([3]))).unwrap_err();
+/// assert_eq!(e.module(), Some("net.2"));
+/// ```
+pub fn in_module<R>(name: impl Into<Arc<str>>, f: impl FnOnce() -> R) -> R {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            MODULES.with(|m| m.borrow_mut().pop());
+        }
+    }
+    MODULES.with(|m| m.borrow_mut().push(name.into()));
+    let _leave = Leave;
+    f()
+}
+
+fn current_module() -> Option<String> {
+    MODULES.try_with(|m| (!m.borrow().is_empty()).then(|| m.borrow().join("."))).ok().flatten()
+}

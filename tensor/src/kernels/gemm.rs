@@ -1,0 +1,221 @@
+//! The gemm family: matrix products, behind one seam.
+//!
+//! `matrixmultiply` is always there; on x86-64 the kernels of `gemm-f32` and `gemm-f64` are faster, and the seam picks
+//! them. Both run on one thread here: work is split over rows or columns by size alone.
+
+use crate::dtype::Element;
+use crate::par::{Par, SharedMut};
+
+/// A matrix in a slice: element `(i, j)` is at `offset + i * rows + j * columns`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, T> {
+    /// The slice.
+    pub data: &'a [T],
+    /// Where element (0, 0) lies.
+    pub offset: usize,
+    /// The distance from one row to the next.
+    pub row_stride: isize,
+    /// The distance from one column to the next.
+    pub column_stride: isize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// A dense row-major matrix with `columns` columns.
+    pub fn dense(data: &'a [T], columns: usize) -> Matrix<'a, T> {
+        Matrix { data, offset: 0, row_stride: columns as isize, column_stride: 1 }
+    }
+
+    /// The transposed matrix.
+    pub fn t(self) -> Matrix<'a, T> {
+        Matrix { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+
+    /// The matrix from row `i` and column `j` on.
+    fn from(self, i: usize, j: usize) -> Matrix<'a, T> {
+        let offset = self.offset as isize + i as isize * self.row_stride + j as isize * self.column_stride;
+        Matrix { offset: offset as usize, ..self }
+    }
+
+    /// Checks that a matrix of this size lies within the slice.
+    fn check(&self, rows: usize, columns: usize) {
+        let reach = |n: usize, stride: isize| (n as isize - 1) * stride;
+        let (r, c) = (reach(rows, self.row_stride), reach(columns, self.column_stride));
+        let low = self.offset as isize + r.min(0) + c.min(0);
+        let high = self.offset as isize + r.max(0) + c.max(0);
+        assert!(low >= 0 && (high as usize) < self.data.len(), "matrix reaches outside its slice");
+    }
+}
+
+/// An element type that matrices of which can be multiplied.
+pub trait Product: Element {
+    /// `c = a b`, or `c += a b` where `add` is set. `a` is `m` by `k`, `b` is `k` by `n`, and `c` is `m` by `n` with
+    /// rows `c_stride` apart and dense within each row.
+    ///
+    /// # Safety
+    /// The matrices lie within their memory, and `c` overlaps neither `a` nor `b`.
+    #[allow(clippy::too_many_arguments)] // the parameters of a matrix product
+    unsafe fn multiply(
+        m: usize,
+        k: usize,
+        n: usize,
+        a: *const Self,
+        a_strides: (isize, isize),
+        b: *const Self,
+        b_strides: (isize, isize),
+        c: *mut Self,
+        c_stride: usize,
+        add: bool,
+    );
+}
+
+macro_rules! float_product {
+    ($($t:ident, $krate:ident, $fallback:ident;)*) => {$(
+        impl Product for $t {
+            unsafe fn multiply(
+                m: usize,
+                k: usize,
+                n: usize,
+                a: *const $t,
+                a_strides: (isize, isize),
+                b: *const $t,
+                b_strides: (isize, isize),
+                c: *mut $t,
+                c_stride: usize,
+                add: bool,
+            ) {
+                #[cfg(all(target_arch = "x86_64", not(miri)))]
+                if super::simd::level() != super::simd::Level::Plain {
+                    // SAFETY: the caller promises that the matrices lie within their memory and do not overlap.
+                    unsafe {
+                        $krate::gemm::$t::get_gemm_fn()(
+                            m, n, k, c, 1, c_stride as isize, add, a, a_strides.1, a_strides.0, b, b_strides.1,
+                            b_strides.0, 1.0, 1.0, false, false, false, gemm_common::Parallelism::None,
+                        );
+                    }
+                    return;
+                }
+                // SAFETY: as above.
+                unsafe {
+                    matrixmultiply::$fallback(
+                        m, k, n, 1.0, a, a_strides.0, a_strides.1, b, b_strides.0, b_strides.1,
+                        if add { 1.0 } else { 0.0 }, c, c_stride as isize, 1,
+                    );
+                }
+            }
+        }
+    )*};
+}
+float_product! {
+    f32, gemm_f32, sgemm;
+    f64, gemm_f64, dgemm;
+}
+
+macro_rules! int_product {
+    ($($t:ident),*) => {$(
+        impl Product for $t {
+            unsafe fn multiply(
+                m: usize,
+                k: usize,
+                n: usize,
+                a: *const $t,
+                a_strides: (isize, isize),
+                b: *const $t,
+                b_strides: (isize, isize),
+                c: *mut $t,
+                c_stride: usize,
+                add: bool,
+            ) {
+                for i in 0..m {
+                    for j in 0..n {
+                        let mut sum: $t = 0;
+                        for p in 0..k {
+                            // SAFETY: the caller promises that the matrices lie within their memory.
+                            let (x, y) = unsafe {
+                                (
+                                    *a.offset(i as isize * a_strides.0 + p as isize * a_strides.1),
+                                    *b.offset(p as isize * b_strides.0 + j as isize * b_strides.1),
+                                )
+                            };
+                            sum = sum.wrapping_add(x.wrapping_mul(y));
+                        }
+                        // SAFETY: as above.
+                        let c = unsafe { &mut *c.add(i * c_stride + j) };
+                        *c = if add { c.wrapping_add(sum) } else { sum };
+                    }
+                }
+            }
+        }
+    )*};
+}
+int_product!(i64, i32, u8, i8);
+
+/// Multiply-adds below which a product is not worth handing to another thread.
+const WORK: usize = 1 << 20;
+
+/// `c = a b`, or `c += a b` where `add` is set; `a` is `m` by `k`, `b` is `k` by `n`, `c` is dense.
+///
+/// # Panics
+/// If a matrix reaches outside its slice.
+#[allow(clippy::too_many_arguments)] // the parameters of a matrix product
+pub fn gemm<T: Product>(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &mut [T],
+    add: bool,
+    par: &Par,
+) {
+    assert_eq!(c.len(), m * n, "the output has another size");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !add {
+            c.fill(T::default());
+        }
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    // Blocks depend on the sizes alone. Wide products are cut along columns, tall ones along rows.
+    let (rows, columns) = if m.saturating_mul(k).saturating_mul(n) < 2 * WORK {
+        (m, n)
+    } else if m >= n {
+        (block(m, k * n), n)
+    } else {
+        (m, block(n, k * m))
+    };
+    let (down, across) = (m.div_ceil(rows), n.div_ceil(columns));
+    let out = SharedMut::new(c);
+    par.for_each(down * across, |i| {
+        let (i, j) = (i / across * rows, i % across * columns);
+        let (m, columns) = (rows.min(m - i), columns.min(n - j));
+        let (a, b) = (a.from(i, 0), b.from(0, j));
+        // SAFETY: `check` found `a` and `b` within their slices, and this is a part of them. The block of `c` lies
+        // within `out`, which has m * n elements; blocks do not overlap, and `out` is borrowed mutably, so it
+        // overlaps neither operand.
+        unsafe {
+            T::multiply(
+                m,
+                k,
+                columns,
+                a.data.as_ptr().add(a.offset),
+                (a.row_stride, a.column_stride),
+                b.data.as_ptr().add(b.offset),
+                (b.row_stride, b.column_stride),
+                out.start().add(i * n + j),
+                n,
+                add,
+            );
+        }
+    });
+}
+
+/// The length of blocks of an axis of `n` positions with `work` multiply-adds each: a multiple of 64, so that no
+/// micro-kernel is cut, and at most 8 blocks, so that little is packed twice.
+fn block(n: usize, work: usize) -> usize {
+    let least = (WORK / work.max(1)).max(1);
+    n.div_ceil(8).max(least).next_multiple_of(64)
+}

@@ -1,0 +1,97 @@
+//! The map family: one operand, element by element.
+
+use crate::dtype::Element;
+use crate::kernels::copy::strided_run;
+use crate::kernels::number::{Lane, Precise, Real, Whole};
+use crate::kernels::simd::{self, Isa, Loop};
+use crate::layout::{Joint, Layout};
+use crate::par::{GRAIN, Par};
+
+/// Elements that are brought into dense, computable form at a time where the operand is not.
+pub(crate) const BLOCK: usize = 256;
+
+/// The body of an operation on one float: no `if`, so that it vectorises.
+pub trait UnaryBody: 'static {
+    /// The operation on one element, with the call's numbers.
+    fn eval<R: Real>(x: R, numbers: &[f64]) -> R;
+}
+
+/// The body of an operation on one integer.
+pub trait UnaryIntBody: 'static {
+    /// The operation on one element.
+    fn eval<W: Whole>(x: W) -> W;
+}
+
+/// A loop over dense elements: `out[i] = f(x[i])`. The last argument holds the numbers of the call.
+pub type Block<T> = fn(&mut [T], &[T], &[f64]);
+
+/// The dense loop of a body, at the level of this machine.
+pub fn block<B: UnaryBody, T: Precise>(out: &mut [T], x: &[T], numbers: &[f64]) {
+    struct Run<'a, B, T>(&'a mut [T], &'a [T], &'a [f64], std::marker::PhantomData<B>);
+    impl<B: UnaryBody, T: Precise> Loop for Run<'_, B, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            for (o, &x) in self.0.iter_mut().zip(self.1) {
+                *o = B::eval(Lane::<T, I>::new(x), self.2).0;
+            }
+        }
+    }
+    simd::run(Run::<B, T>(out, x, numbers, std::marker::PhantomData));
+}
+
+/// The dense loop of an integer body.
+pub fn int_block<B: UnaryIntBody, W: Whole>(out: &mut [W], x: &[W], _: &[f64]) {
+    for (o, &x) in out.iter_mut().zip(x) {
+        *o = B::eval(x);
+    }
+}
+
+/// `out = f(x)` over any layout.
+pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64], f: Block<T::Compute>, par: &Par) {
+    if let (Some(range), Some(_)) = (layout.contiguous(), T::direct(x)) {
+        let x = T::direct(&x[range]).expect("direct, as found above");
+        par.chunks_mut(out, GRAIN, |i, part| {
+            let x = &x[i * GRAIN..][..part.len()];
+            f(T::direct_mut(part).expect("direct, as found above"), x, numbers);
+        });
+        return;
+    }
+    let joint = Joint::new(layout.shape(), [layout]);
+    let (inner, step) = (joint.inner, joint.inner_strides[0]);
+    let runs_per_block = (GRAIN / inner.max(1)).max(1);
+    par.chunks_mut(out, runs_per_block * inner.max(1), |block, part| {
+        let first = block * runs_per_block;
+        let mut given = [T::default(); BLOCK];
+        let mut up = [T::Compute::default(); BLOCK];
+        let mut down = [T::Compute::default(); BLOCK];
+        joint.for_runs(first..first + part.len() / inner, |run, [at]| {
+            for (b, out) in part[(run - first) * inner..][..inner].chunks_mut(BLOCK).enumerate() {
+                let n = out.len();
+                strided_run(&mut given[..n], x, (at as isize + (b * BLOCK) as isize * step) as usize, step);
+                up.iter_mut().zip(&given[..n]).for_each(|(u, &g)| *u = g.up());
+                f(&mut down[..n], &up[..n], numbers);
+                out.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+            }
+        });
+    });
+}
+
+/// `x = f(x)` over dense elements.
+pub fn map_in_place<T: Element>(x: &mut [T], numbers: &[f64], f: Block<T::Compute>, par: &Par) {
+    par.chunks_mut(x, GRAIN, |_, part| {
+        let mut up = [T::Compute::default(); BLOCK];
+        let mut down = [T::Compute::default(); BLOCK];
+        for x in part.chunks_mut(BLOCK) {
+            let n = x.len();
+            up.iter_mut().zip(&*x).for_each(|(u, &v)| *u = v.up());
+            match T::direct_mut(x) {
+                Some(x) => f(x, &up[..n], numbers),
+                None => {
+                    f(&mut down[..n], &up[..n], numbers);
+                    x.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+                }
+            }
+        }
+    });
+}

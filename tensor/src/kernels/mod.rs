@@ -1,0 +1,13 @@
+//! The kernels: what computes on elements.
+//!
+//! Kernels see slices, layouts and a [`Par`](crate::par::Par) value, never a tensor, an operation, a clock or the pool.
+
+pub mod copy;
+pub mod fill;
+pub mod gemm;
+pub mod map;
+pub mod number;
+pub mod reduce;
+pub mod select;
+pub mod simd;
+pub mod zip;

@@ -1,0 +1,341 @@
+//! The numbers that the bodies of elementwise operations are written over.
+//!
+//! A body is generic over [`Real`] (or [`Whole`] for integers) and has no `if`: it compares to a mask and selects. So
+//! the same text serves one element at a time, SIMD, and targets to come.
+
+use std::marker::PhantomData;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use num_traits::Float;
+
+use super::simd::Isa;
+
+/// A float in a kernel body.
+pub trait Real:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+{
+    /// The result of a comparison.
+    type Mask: Mask;
+
+    /// A literal, rounded to this precision.
+    fn lit(x: f64) -> Self;
+    /// `yes` where the mask holds, `no` elsewhere. Both are computed.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// `self < other`; false for NaN.
+    fn lt(self, other: Self) -> Self::Mask;
+    /// `self <= other`; false for NaN.
+    fn le(self, other: Self) -> Self::Mask;
+    /// `self == other`; false for NaN.
+    fn eq(self, other: Self) -> Self::Mask;
+    /// Whether this is NaN.
+    fn is_nan(self) -> Self::Mask;
+    /// `self * a + b`, in one rounding where the hardware has it.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// Absolute value.
+    fn abs(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// The largest integer not above.
+    fn floor(self) -> Self;
+    /// The smallest integer not below.
+    fn ceil(self) -> Self;
+    /// The nearest integer, ties to even.
+    fn round_even(self) -> Self;
+    /// The integer part.
+    fn trunc(self) -> Self;
+    /// `e^self`.
+    fn exp(self) -> Self;
+    /// `e^self - 1`.
+    fn exp_m1(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// `ln(1 + self)`.
+    fn ln_1p(self) -> Self;
+    /// Sine, radians.
+    fn sin(self) -> Self;
+    /// Cosine, radians.
+    fn cos(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
+    /// `self^other`.
+    fn pow(self, other: Self) -> Self;
+    /// The larger; NaN if either is.
+    fn max(self, other: Self) -> Self {
+        let larger = Self::select(self.lt(other), other, self);
+        Self::select(other.is_nan(), other, larger)
+    }
+    /// The smaller; NaN if either is.
+    fn min(self, other: Self) -> Self {
+        let smaller = Self::select(other.lt(self), other, self);
+        Self::select(other.is_nan(), other, smaller)
+    }
+}
+
+/// A truth value in a kernel body.
+pub trait Mask: Copy {
+    /// Both.
+    fn and(self, other: Self) -> Self;
+    /// At least one.
+    fn or(self, other: Self) -> Self;
+    /// The contrary.
+    fn not(self) -> Self;
+    /// 0 or 1.
+    fn byte(self) -> u8;
+}
+
+impl Mask for bool {
+    #[inline(always)]
+    fn and(self, other: bool) -> bool {
+        self & other
+    }
+    #[inline(always)]
+    fn or(self, other: bool) -> bool {
+        self | other
+    }
+    #[inline(always)]
+    fn not(self) -> bool {
+        !self
+    }
+    #[inline(always)]
+    fn byte(self) -> u8 {
+        self as u8
+    }
+}
+
+/// An integer in a kernel body. Arithmetic wraps.
+pub trait Whole:
+    num_traits::PrimInt + num_traits::WrappingAdd + num_traits::WrappingSub + num_traits::WrappingMul
+{
+    /// `-self`, wrapping.
+    fn wrapping_neg(self) -> Self;
+    /// Absolute value, wrapping.
+    fn wrapping_abs(self) -> Self;
+    /// -1, 0 or 1.
+    fn sign(self) -> Self;
+    /// Quotient rounded towards zero, wrapping; 0 for division by zero, which callers refuse before.
+    fn wrapping_quotient(self, other: Self) -> Self;
+    /// `self^other` by repeated squaring, wrapping; a negative exponent gives the integer part of the reciprocal.
+    fn wrapping_power(self, other: Self) -> Self;
+}
+
+macro_rules! whole {
+    ($($t:ty),*) => {$(
+        impl Whole for $t {
+            #[inline(always)]
+            fn wrapping_neg(self) -> $t { <$t>::wrapping_neg(self) }
+            #[inline(always)]
+            #[allow(unused_comparisons)]
+            fn wrapping_abs(self) -> $t { if self < 0 { self.wrapping_neg() } else { self } }
+            #[inline(always)]
+            #[allow(unused_comparisons)]
+            fn sign(self) -> $t { (self > 0) as $t - (self < 0) as $t }
+            #[inline(always)]
+            fn wrapping_quotient(self, other: $t) -> $t {
+                if other == 0 { 0 } else { self.wrapping_div(other) }
+            }
+            #[inline(always)]
+            #[allow(unused_comparisons)]
+            fn wrapping_power(self, other: $t) -> $t {
+                if other < 0 {
+                    return match self {
+                        1 => 1,
+                        x if x.wrapping_neg() == 1 => if other % 2 == 0 { 1 } else { self },
+                        _ => 0,
+                    };
+                }
+                let (mut base, mut exponent, mut out) = (self, other, 1 as $t);
+                while exponent > 0 {
+                    if exponent % 2 == 1 { out = out.wrapping_mul(base); }
+                    base = base.wrapping_mul(base);
+                    exponent /= 2;
+                }
+                out
+            }
+        }
+    )*};
+}
+whole!(i64, i32, u8, i8);
+
+/// One element of precision `T` at instruction set `I`.
+#[derive(Clone, Copy)]
+pub struct Lane<T, I>(pub T, PhantomData<I>);
+
+impl<T, I> Lane<T, I> {
+    /// Wraps an element.
+    #[inline(always)]
+    pub fn new(x: T) -> Self {
+        Lane(x, PhantomData)
+    }
+}
+
+macro_rules! lane_operator {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<T: Float, I> $trait for Lane<T, I> {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self { Lane::new($trait::$method(self.0, other.0)) }
+        }
+    )*};
+}
+lane_operator!(Add add, Sub sub, Mul mul, Div div);
+
+impl<T: Float, I> Neg for Lane<T, I> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Lane::new(-self.0)
+    }
+}
+
+/// The float types that kernels compute in: `f32` and `f64`.
+pub trait Precise: Float + Send + Sync + 'static {
+    /// The error function to a few units in the last place.
+    fn erf(self) -> Self;
+    /// The nearest integer, ties to even.
+    fn round_even(self) -> Self;
+}
+
+impl Precise for f32 {
+    #[inline(always)]
+    fn erf(self) -> f32 {
+        // In f64 and rounded once: correct to the last place but for rare ties.
+        erf(self as f64) as f32
+    }
+    #[inline(always)]
+    fn round_even(self) -> f32 {
+        self.round_ties_even()
+    }
+}
+
+impl Precise for f64 {
+    #[inline(always)]
+    fn erf(self) -> f64 {
+        erf(self)
+    }
+    #[inline(always)]
+    fn round_even(self) -> f64 {
+        self.round_ties_even()
+    }
+}
+
+/// The error function, to about 1e-15: its Taylor series near zero, else the continued fraction of its complement
+/// (Abramowitz and Stegun, 7.1.6 and 7.1.14).
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a < 3.0 {
+        // erf(x) = 2/sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (1 3 5 .. (2n+1)): all terms positive, none cancel.
+        let (mut term, mut sum, mut n) = (a, a, 0.0);
+        while term > sum * 1e-17 {
+            n += 1.0;
+            term *= 2.0 * a * a / (2.0 * n + 1.0);
+            sum += term;
+        }
+        return (std::f64::consts::FRAC_2_SQRT_PI * (-a * a).exp() * sum).copysign(x);
+    }
+    if a.is_nan() {
+        return x;
+    }
+    if a > 6.0 {
+        return 1f64.copysign(x);
+    }
+    let mut fraction = a;
+    for n in (1..=60).rev() {
+        fraction = a + (n as f64 / 2.0) / fraction;
+    }
+    (1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())).copysign(x)
+}
+
+impl<T: Precise, I: Isa> Real for Lane<T, I> {
+    type Mask = bool;
+
+    #[inline(always)]
+    fn lit(x: f64) -> Self {
+        Lane::new(T::from(x).expect("every f64 converts to a float"))
+    }
+    #[inline(always)]
+    fn select(mask: bool, yes: Self, no: Self) -> Self {
+        if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn lt(self, other: Self) -> bool {
+        self.0 < other.0
+    }
+    #[inline(always)]
+    fn le(self, other: Self) -> bool {
+        self.0 <= other.0
+    }
+    #[inline(always)]
+    fn eq(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.0.is_nan()
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        if I::FMA { Lane::new(self.0.mul_add(a.0, b.0)) } else { self * a + b }
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Lane::new(self.0.abs())
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Lane::new(self.0.sqrt())
+    }
+    #[inline(always)]
+    fn floor(self) -> Self {
+        Lane::new(self.0.floor())
+    }
+    #[inline(always)]
+    fn ceil(self) -> Self {
+        Lane::new(self.0.ceil())
+    }
+    #[inline(always)]
+    fn round_even(self) -> Self {
+        Lane::new(self.0.round_even())
+    }
+    #[inline(always)]
+    fn trunc(self) -> Self {
+        Lane::new(self.0.trunc())
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        Lane::new(self.0.exp())
+    }
+    #[inline(always)]
+    fn exp_m1(self) -> Self {
+        Lane::new(self.0.exp_m1())
+    }
+    #[inline(always)]
+    fn ln(self) -> Self {
+        Lane::new(self.0.ln())
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        Lane::new(self.0.ln_1p())
+    }
+    #[inline(always)]
+    fn sin(self) -> Self {
+        Lane::new(self.0.sin())
+    }
+    #[inline(always)]
+    fn cos(self) -> Self {
+        Lane::new(self.0.cos())
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        Lane::new(self.0.tanh())
+    }
+    #[inline(always)]
+    fn erf(self) -> Self {
+        Lane::new(self.0.erf())
+    }
+    #[inline(always)]
+    fn pow(self, other: Self) -> Self {
+        Lane::new(self.0.powf(other.0))
+    }
+}

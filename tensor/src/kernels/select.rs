@@ -1,0 +1,34 @@
+//! The select family: one of two operands by a mask, element by element.
+
+use crate::dtype::Element;
+use crate::layout::{Joint, Layout};
+use crate::par::{GRAIN, Par};
+use crate::shape::Shape;
+
+/// `out = mask ? yes : no` over operands that broadcast to `shape`.
+pub fn select<T: Element>(
+    out: &mut [T],
+    shape: &Shape,
+    (mask, mask_layout): (&[u8], &Layout),
+    (yes, yes_layout): (&[T], &Layout),
+    (no, no_layout): (&[T], &Layout),
+    par: &Par,
+) {
+    if out.is_empty() {
+        return;
+    }
+    let joint = Joint::new(shape, [mask_layout, yes_layout, no_layout]);
+    let inner = joint.inner;
+    let [m_step, y_step, n_step] = joint.inner_strides;
+    let runs_per_block = (GRAIN / inner).max(1);
+    par.chunks_mut(out, runs_per_block * inner, |block, part| {
+        let first = block * runs_per_block;
+        joint.for_runs(first..first + part.len() / inner, |run, at| {
+            let [mut m, mut y, mut n] = at.map(|a| a as isize);
+            for o in &mut part[(run - first) * inner..][..inner] {
+                *o = if mask[m as usize] != 0 { yes[y as usize] } else { no[n as usize] };
+                (m, y, n) = (m + m_step, y + y_step, n + n_step);
+            }
+        });
+    });
+}

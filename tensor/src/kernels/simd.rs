@@ -1,0 +1,118 @@
+//! The SIMD seam: one text of a loop, compiled for several instruction sets, chosen at run time.
+//!
+//! A loop is written once, over a number type that knows whether multiply-add is fused ([`Lane`](super::number::Lane)),
+//! without branches; the compiler vectorises it for each level. `WENGERT_SIMD=plain|avx2|avx512` forces a level down.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// What every processor of the target has.
+    Plain = 1,
+    /// AVX2 and fused multiply-add.
+    Avx2 = 2,
+    /// AVX-512 (F, BW, DQ, VL).
+    Avx512 = 3,
+}
+
+/// Whether multiply-add is one instruction, as a type.
+pub trait Isa: Copy + Default + 'static {
+    /// Whether `a * b + c` is fused.
+    const FMA: bool;
+}
+
+/// No fused multiply-add.
+#[derive(Clone, Copy, Default)]
+pub struct Plain;
+/// Fused multiply-add in hardware.
+#[derive(Clone, Copy, Default)]
+pub struct Fused;
+
+impl Isa for Plain {
+    // NEON always has it; on x86-64 only the levels above do.
+    const FMA: bool = cfg!(target_arch = "aarch64");
+}
+impl Isa for Fused {
+    const FMA: bool = true;
+}
+
+/// A loop to run at the level of this machine.
+pub trait Loop {
+    /// What it returns.
+    type Output;
+    /// The loop. Implementations are `#[inline(always)]`, so that they are compiled for the level they run at.
+    fn run<I: Isa>(self) -> Self::Output;
+}
+
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+/// The level in force.
+#[inline]
+pub fn level() -> Level {
+    match LEVEL.load(Ordering::Relaxed) {
+        1 => Level::Plain,
+        2 => Level::Avx2,
+        3 => Level::Avx512,
+        _ => detect(),
+    }
+}
+
+#[cold]
+fn detect() -> Level {
+    let level = best().min(match std::env::var("WENGERT_SIMD").as_deref() {
+        Ok("plain") => Level::Plain,
+        Ok("avx2") => Level::Avx2,
+        _ => Level::Avx512,
+    });
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    level
+}
+
+#[cfg(target_arch = "x86_64")]
+fn best() -> Level {
+    use std::arch::is_x86_feature_detected as has;
+    if !(has!("avx2") && has!("fma")) {
+        Level::Plain
+    } else if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+        Level::Avx512
+    } else {
+        Level::Avx2
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn best() -> Level {
+    Level::Plain
+}
+
+/// Runs a loop at the level of this machine.
+#[inline]
+pub fn run<L: Loop>(l: L) -> L::Output {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `best` found these features on this machine, and the level is never above that.
+        Level::Avx512 => unsafe { run_avx512(l) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { run_avx2(l) },
+        _ => l.run::<Plain>(),
+    }
+}
+
+/// # Safety
+/// The machine must have the features named.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,bmi1,bmi2")]
+unsafe fn run_avx512<L: Loop>(l: L) -> L::Output {
+    l.run::<Fused>()
+}
+
+/// # Safety
+/// The machine must have the features named.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2")]
+unsafe fn run_avx2<L: Loop>(l: L) -> L::Output {
+    l.run::<Fused>()
+}

@@ -1,0 +1,296 @@
+//! Where the elements of a tensor lie in its buffer.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::shape::Shape;
+
+/// Strides in elements, one for each axis.
+pub type Strides = SmallVec<[isize; 4]>;
+
+/// A shape, and where its elements lie in a buffer: element `i` is at `offset + sum(i[axis] * stride[axis])`.
+///
+/// A dense tensor (row-major, from the buffer's start) keeps its sizes only, which makes the common case cheap to
+/// copy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    shape: Shape,
+    strided: Option<Box<Strided>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Strided {
+    strides: Strides,
+    offset: usize,
+}
+
+impl Layout {
+    /// The dense layout of a shape: row-major, from the buffer's start.
+    pub fn dense(shape: Shape) -> Layout {
+        Layout { shape, strided: None }
+    }
+
+    /// A layout with its strides and offset. One that turns out dense is kept as such.
+    pub fn strided(shape: Shape, strides: Strides, offset: usize) -> Layout {
+        let mut layout = Layout { shape, strided: Some(Box::new(Strided { strides, offset })) };
+        if offset == 0 && layout.contiguous().is_some() {
+            layout.strided = None;
+        }
+        layout
+    }
+
+    /// The sizes along each axis.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.elements()
+    }
+
+    /// Whether the elements are row-major from the buffer's start.
+    pub fn is_dense(&self) -> bool {
+        self.strided.is_none()
+    }
+
+    /// Steps between neighbours along each axis, in elements.
+    pub fn strides(&self) -> Strides {
+        match &self.strided {
+            None => self.shape.strides(),
+            Some(s) => s.strides.clone(),
+        }
+    }
+
+    /// Where the first element lies.
+    pub fn offset(&self) -> usize {
+        self.strided.as_ref().map_or(0, |s| s.offset)
+    }
+
+    /// The part of the buffer that holds the elements in row-major order without gaps, where there is one.
+    pub fn contiguous(&self) -> Option<Range<usize>> {
+        let n = self.elements();
+        let Some(s) = &self.strided else { return Some(0..n) };
+        if n == 0 {
+            return Some(0..0);
+        }
+        let mut step = 1isize;
+        for (&size, &stride) in self.shape.iter().zip(&s.strides).rev() {
+            if size != 1 {
+                if stride != step {
+                    return None;
+                }
+                step *= size as isize;
+            }
+        }
+        Some(s.offset..s.offset + n)
+    }
+
+    /// The smallest range of buffer positions that covers every element. Empty for an empty tensor.
+    pub fn span(&self) -> Range<usize> {
+        if self.elements() == 0 {
+            return 0..0;
+        }
+        let (mut low, mut high) = (self.offset() as isize, self.offset() as isize);
+        for (&size, stride) in self.shape.iter().zip(self.strides()) {
+            let reach = (size as isize - 1) * stride;
+            low += reach.min(0);
+            high += reach.max(0);
+        }
+        low as usize..high as usize + 1
+    }
+
+    /// The layout with axes reordered: axis `i` of the result is axis `order[i]` of this one.
+    pub fn permute(&self, order: &[usize]) -> Layout {
+        let strides = self.strides();
+        Layout::strided(
+            order.iter().map(|&a| self.shape[a]).collect(),
+            order.iter().map(|&a| strides[a]).collect(),
+            self.offset(),
+        )
+    }
+
+    /// The layout repeated along new and size-1 axes to `shape`, which it must broadcast to.
+    pub fn broadcast_to(&self, shape: &Shape) -> Layout {
+        if *shape == self.shape {
+            return self.clone();
+        }
+        let strides = self.broadcast_strides(shape);
+        Layout::strided(shape.clone(), strides, self.offset())
+    }
+
+    /// Strides of this layout seen in `shape`, which it must broadcast to: 0 along repeated axes.
+    pub fn broadcast_strides(&self, shape: &Shape) -> Strides {
+        let own = self.strides();
+        let lead = shape.rank() - self.shape.rank();
+        (0..shape.rank())
+            .map(|axis| match axis.checked_sub(lead) {
+                Some(a) if self.shape[a] == shape[axis] => own[a],
+                _ => 0,
+            })
+            .collect()
+    }
+
+    /// The layout in another shape of as many elements without moving any, or `None` where that cannot be.
+    pub fn reshape(&self, shape: Shape) -> Option<Layout> {
+        debug_assert_eq!(shape.elements(), self.elements());
+        if self.is_dense() {
+            return Some(Layout::dense(shape));
+        }
+        if self.elements() == 0 {
+            return Some(Layout::dense(shape));
+        }
+        // Runs of old axes that can be merged take the place of runs of new axes with the same number of elements.
+        let old: SmallVec<[(usize, isize); 4]> =
+            self.shape.iter().copied().zip(self.strides()).filter(|&(size, _)| size != 1).collect();
+        let mut strides: Strides = SmallVec::from_elem(0, shape.rank());
+        let (mut i, mut j) = (0, 0);
+        while i < old.len() {
+            let start = i;
+            let mut have = old[i].0;
+            i += 1;
+            let first = j;
+            let mut want = 1;
+            loop {
+                while want < have && j < shape.rank() {
+                    want *= shape[j];
+                    j += 1;
+                }
+                if want == have {
+                    break;
+                }
+                // `want` overshoots: more old axes must merge.
+                if i == old.len() {
+                    return None;
+                }
+                have *= old[i].0;
+                i += 1;
+            }
+            for k in start..i - 1 {
+                if old[k].1 != old[k + 1].1 * old[k + 1].0 as isize {
+                    return None;
+                }
+            }
+            let mut step = old[i - 1].1;
+            for axis in (first..j).rev() {
+                strides[axis] = step;
+                step *= shape[axis] as isize;
+            }
+        }
+        Some(Layout::strided(shape, strides, self.offset()))
+    }
+
+    /// The same elements with each axis cut to `count` positions `start, start + step, ..`.
+    pub fn slice(&self, cuts: &[Cut]) -> Layout {
+        debug_assert_eq!(cuts.len(), self.shape.rank());
+        let mut strides = self.strides();
+        let mut offset = self.offset() as isize;
+        let mut shape = self.shape.clone();
+        for (axis, cut) in cuts.iter().enumerate() {
+            if cut.count > 0 {
+                offset += cut.start as isize * strides[axis];
+            }
+            strides[axis] *= cut.step;
+            shape[axis] = cut.count;
+        }
+        if shape.elements() == 0 {
+            return Layout::dense(shape);
+        }
+        Layout::strided(shape, strides, offset as usize)
+    }
+}
+
+/// Which positions of an axis a slice keeps: `start`, `start + step`, .., `count` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The first position kept.
+    pub start: usize,
+    /// The distance to the next position kept; negative walks backwards.
+    pub step: isize,
+    /// How many positions are kept.
+    pub count: usize,
+}
+
+/// Joint iteration over several layouts of one shape: axes that lie alike in all of them are merged, and the last
+/// one is left to the caller as an inner run.
+///
+/// ```
+/// use wengert_tensor::layout::{Joint, Layout};
+/// use wengert_tensor::Shape;
+/// let dense = Layout::dense(Shape::from([4, 6]));
+/// let turned = Layout::dense(Shape::from([6, 4])).permute(&[1, 0]);
+/// let joint = Joint::new(&Shape::from([4, 6]), [&dense, &turned]);
+/// assert_eq!(joint.inner, 6);
+/// assert_eq!(joint.runs(), 4);
+/// assert_eq!(Joint::new(&Shape::from([4, 6]), [&dense, &dense]).inner, 24);
+/// ```
+pub struct Joint<const N: usize> {
+    /// Elements in each inner run.
+    pub inner: usize,
+    /// Steps between neighbours in an inner run, for each operand.
+    pub inner_strides: [isize; N],
+    outer: SmallVec<[(usize, [isize; N]); 4]>,
+    start: [usize; N],
+}
+
+impl<const N: usize> Joint<N> {
+    /// Merges the axes of `layouts`, each of which must broadcast to `shape`.
+    pub fn new(shape: &Shape, layouts: [&Layout; N]) -> Joint<N> {
+        let strides = layouts.map(|l| l.broadcast_strides(shape));
+        let mut axes: SmallVec<[(usize, [isize; N]); 4]> = SmallVec::new();
+        for (axis, &size) in shape.iter().enumerate() {
+            if size == 1 {
+                continue;
+            }
+            let step: [isize; N] = std::array::from_fn(|k| strides[k][axis]);
+            match axes.last_mut() {
+                Some((n, last)) if (0..N).all(|k| last[k] == step[k] * size as isize) => {
+                    *n *= size;
+                    *last = step;
+                }
+                _ => axes.push((size, step)),
+            }
+        }
+        let (inner, inner_strides) = axes.pop().unwrap_or((1, [1; N]));
+        Joint { inner, inner_strides, outer: axes, start: layouts.map(|l| l.offset()) }
+    }
+
+    /// How many inner runs there are.
+    pub fn runs(&self) -> usize {
+        self.outer.iter().map(|a| a.0).product()
+    }
+
+    /// Calls `f` with the number and the positions of each inner run in `runs`, in row-major order.
+    pub fn for_runs(&self, runs: Range<usize>, mut f: impl FnMut(usize, [usize; N])) {
+        if runs.is_empty() {
+            return;
+        }
+        let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.outer.len());
+        let mut at: [isize; N] = self.start.map(|s| s as isize);
+        let mut rest = runs.start;
+        for (i, (size, step)) in index.iter_mut().zip(&self.outer).rev() {
+            *i = rest % size;
+            rest /= size;
+            for k in 0..N {
+                at[k] += *i as isize * step[k];
+            }
+        }
+        for run in runs {
+            f(run, at.map(|a| a as usize));
+            for (i, (size, step)) in index.iter_mut().zip(&self.outer).rev() {
+                *i += 1;
+                if *i < *size {
+                    for k in 0..N {
+                        at[k] += step[k];
+                    }
+                    break;
+                }
+                *i = 0;
+                for k in 0..N {
+                    at[k] -= (*size as isize - 1) * step[k];
+                }
+            }
+        }
+    }
+}

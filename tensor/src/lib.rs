@@ -1,0 +1,29 @@
+//! Tensors, their kernels, and the recording half of the tape of Wengert.
+//!
+//! Users add the crate `wengert`, which re-exports what is here.
+
+pub mod dispatch;
+mod dtype;
+mod error;
+mod kernels;
+mod kind;
+pub mod layout;
+mod ops;
+pub mod par;
+mod print;
+pub mod registry;
+mod shape;
+pub mod storage;
+pub mod tape;
+mod tensor;
+
+pub use dtype::{DType, Element, default_dtype, with_default_dtype};
+pub use error::{Error, ErrorKind, Result, in_module, or_panic};
+pub use kind::{Bool, Float, Int, Kind, Numeric, Value};
+pub use ops::{IntoOperand, scalar};
+#[doc(hidden)]
+pub use ops::{Literal, Nested, from_nested};
+pub use par::with_threads;
+pub use shape::{IntoDims, MAX_RANK, Shape};
+pub use tape::{is_grad_enabled, no_grad};
+pub use tensor::{AnyTensor, Tensor};

@@ -1,0 +1,225 @@
+//! What all elementwise operations share: the loops of an operation by element type, and the way from a call to them.
+
+use crate::dispatch::{Call, Outputs};
+use crate::dtype::{DType, Element, with_dtype};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::map::{self, UnaryBody, UnaryIntBody};
+use crate::kernels::zip::{self, BinaryBody, BinaryIntBody, CompareBody, Side};
+use crate::par::Par;
+use crate::storage::Storage;
+use crate::tensor::AnyTensor;
+
+/// The loops of an operation, by element type.
+pub(crate) struct MapTable {
+    f32: map::Block<f32>,
+    f64: map::Block<f64>,
+    int: Option<IntTable>,
+}
+
+/// The loops for integers.
+struct IntTable {
+    i64: map::Block<i64>,
+    i32: map::Block<i32>,
+    u8: map::Block<u8>,
+    i8: map::Block<i8>,
+}
+
+impl MapTable {
+    pub(crate) const fn float<B: UnaryBody>() -> MapTable {
+        MapTable { f32: map::block::<B, f32>, f64: map::block::<B, f64>, int: None }
+    }
+
+    pub(crate) const fn with_int<B: UnaryBody, I: UnaryIntBody>() -> MapTable {
+        MapTable {
+            int: Some(IntTable {
+                i64: map::int_block::<I, i64>,
+                i32: map::int_block::<I, i32>,
+                u8: map::int_block::<I, u8>,
+                i8: map::int_block::<I, i8>,
+            }),
+            ..MapTable::float::<B>()
+        }
+    }
+}
+
+/// The loop of a table for element type `T`, where there is one.
+trait Pick<T> {
+    fn pick(&self) -> Option<map::Block<T>>;
+}
+macro_rules! pick {
+    (float $($t:ident)*) => {$(
+        impl Pick<$t> for MapTable { fn pick(&self) -> Option<map::Block<$t>> { Some(self.$t) } }
+    )*};
+    (int $($t:ident)*) => {$(
+        impl Pick<$t> for MapTable { fn pick(&self) -> Option<map::Block<$t>> { self.int.as_ref().map(|t| t.$t) } }
+    )*};
+}
+pick!(float f32 f64);
+pick!(int i64 i32 u8 i8);
+
+pub(crate) fn unsupported(dtype: DType) -> Error {
+    Error::new(format!("precision {dtype} is not supported")).kind_of(ErrorKind::DType)
+}
+
+/// Computes an elementwise operation of one operand, in its memory where that was handed over.
+pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) -> Result<Outputs> {
+    let dtype = call.input(0).dtype();
+    if dtype == DType::Bool {
+        return Err(unsupported(dtype));
+    }
+    let shape = call.input(0).shape().clone();
+    let n = shape.elements();
+    let par = Par::of(n);
+    let storage = with_dtype!(dtype, T => {
+        let Some(f) = Pick::<<T as Element>::Compute>::pick(table) else { return Err(unsupported(dtype)) };
+        match call.reuse(0) {
+            Some(mut storage) => {
+                map::map_in_place::<T>(&mut storage.unique_mut().expect("found unique")[..n], numbers, f, &par);
+                storage
+            }
+            None => {
+                let x = call.input(0);
+                let mut storage = Storage::stale::<T>(n);
+                let out = &mut storage.unique_mut().expect("a fresh buffer is unique")[..n];
+                map::map::<T>(out, x.storage().slice(), x.layout(), numbers, f, &par);
+                storage
+            }
+        }
+    });
+    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+}
+
+/// The loops of an operation of two operands, by element type; `O` is `T` or `u8` for truth values.
+pub(crate) struct ZipTable {
+    f32: zip::Block<f32, f32>,
+    f64: zip::Block<f64, f64>,
+    int: Option<IntZipTable>,
+}
+
+struct IntZipTable {
+    i64: zip::Block<i64, i64>,
+    i32: zip::Block<i32, i32>,
+    u8: zip::Block<u8, u8>,
+    i8: zip::Block<i8, i8>,
+}
+
+impl ZipTable {
+    pub(crate) const fn float<B: BinaryBody>() -> ZipTable {
+        ZipTable { f32: zip::block::<B, f32>, f64: zip::block::<B, f64>, int: None }
+    }
+
+    pub(crate) const fn with_int<B: BinaryBody, I: BinaryIntBody>() -> ZipTable {
+        ZipTable {
+            int: Some(IntZipTable {
+                i64: zip::int_block::<I, i64>,
+                i32: zip::int_block::<I, i32>,
+                u8: zip::int_block::<I, u8>,
+                i8: zip::int_block::<I, i8>,
+            }),
+            ..ZipTable::float::<B>()
+        }
+    }
+}
+
+/// The loops of a comparison, by element type.
+pub(crate) struct CompareTable {
+    f32: zip::Block<f32, u8>,
+    f64: zip::Block<f64, u8>,
+    i64: zip::Block<i64, u8>,
+    i32: zip::Block<i32, u8>,
+    u8: zip::Block<u8, u8>,
+    i8: zip::Block<i8, u8>,
+}
+
+impl CompareTable {
+    pub(crate) const fn new<B: CompareBody>() -> CompareTable {
+        CompareTable {
+            f32: zip::compare_block::<B, f32>,
+            f64: zip::compare_block::<B, f64>,
+            i64: zip::compare_int_block::<B, i64>,
+            i32: zip::compare_int_block::<B, i32>,
+            u8: zip::compare_int_block::<B, u8>,
+            i8: zip::compare_int_block::<B, i8>,
+        }
+    }
+}
+
+/// The loop of a table for element type `T` and results `O`, where there is one.
+trait PickZip<T, O> {
+    fn pick(&self) -> Option<zip::Block<T, O>>;
+}
+macro_rules! pick_zip {
+    (float $($t:ident)*) => {$(
+        impl PickZip<$t, $t> for ZipTable { fn pick(&self) -> Option<zip::Block<$t, $t>> { Some(self.$t) } }
+    )*};
+    (int $($t:ident)*) => {$(
+        impl PickZip<$t, $t> for ZipTable {
+            fn pick(&self) -> Option<zip::Block<$t, $t>> { self.int.as_ref().map(|t| t.$t) }
+        }
+    )*};
+    (compare $($t:ident)*) => {$(
+        impl PickZip<$t, u8> for CompareTable { fn pick(&self) -> Option<zip::Block<$t, u8>> { Some(self.$t) } }
+    )*};
+}
+pick_zip!(float f32 f64);
+pick_zip!(int i64 i32 u8 i8);
+pick_zip!(compare f32 f64 i64 i32 u8 i8);
+
+/// Computes an elementwise operation of two operands that broadcast, in the memory of one where that was handed over.
+pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable) -> Result<Outputs> {
+    let dtype = call.same_dtype()?;
+    if dtype == DType::Bool {
+        return Err(unsupported(dtype));
+    }
+    let same = call.input(0).shape() == call.input(1).shape();
+    let shape = match same {
+        true => call.input(0).shape().clone(),
+        false => call.input(0).shape().broadcast(call.input(1).shape())?,
+    };
+    let n = shape.elements();
+    let par = Par::of(n);
+    let storage = with_dtype!(dtype, T => {
+        type C = <T as Element>::Compute;
+        let Some(f) = PickZip::<C, C>::pick(table) else { return Err(unsupported(dtype)) };
+        let mut reused = None;
+        for (i, side) in [(0, Side::Lhs), (1, Side::Rhs)] {
+            if reused.is_none() && *call.input(i).shape() == shape && let Some(storage) = call.reuse(i) {
+                reused = Some((storage, side));
+            }
+        }
+        match reused {
+            Some((mut storage, side)) => {
+                let other = call.input(if side == Side::Lhs { 1 } else { 0 });
+                let own = &mut storage.unique_mut::<T>().expect("found unique")[..n];
+                zip::zip_in_place::<T>(own, &shape, other.storage().slice(), other.layout(), side, f, &par);
+                storage
+            }
+            None => {
+                let (x, y) = (call.input(0), call.input(1));
+                let mut storage = Storage::stale::<T>(n);
+                let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+                let (xs, ys) = (x.storage().slice(), y.storage().slice());
+                zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), f, &par);
+                storage
+            }
+        }
+    });
+    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+}
+
+/// Computes a comparison of two operands that broadcast.
+pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outputs> {
+    let dtype = call.same_dtype()?;
+    let shape = call.input(0).shape().broadcast(call.input(1).shape())?;
+    let n = shape.elements();
+    let par = Par::of(n);
+    let mut storage = Storage::stale::<u8>(n);
+    let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
+    let (x, y) = (call.input(0), call.input(1));
+    with_dtype!(dtype, T => {
+        let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
+        let (xs, ys) = (x.storage().slice(), y.storage().slice());
+        zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), f, &par);
+    });
+    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
+}

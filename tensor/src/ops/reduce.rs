@@ -1,0 +1,471 @@
+//! Reductions over axes.
+
+use smallvec::SmallVec;
+
+use crate::attrs;
+use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
+use crate::dtype::{DType, Element, with_dtype};
+use crate::error::{Error, Result, or_panic};
+use crate::kernels::number::{Real, Whole};
+use crate::kernels::reduce::{self, Fold, FoldBody};
+use crate::kind::{Float, Numeric};
+use crate::ops::elementwise::unsupported;
+use crate::par::Par;
+use crate::registry::{FLOATS, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
+use crate::shape::{IntoDims, Shape};
+use crate::storage::Storage;
+use crate::tape::Vjp;
+use crate::tensor::{AnyTensor, Tensor};
+
+/// The operations of this file.
+pub(crate) static OPS: &[&Op] = &[&SUM, &MEAN, &MAX, &MIN];
+
+/// The loops of a reduction, by element type.
+struct FoldTable {
+    f32: fn() -> Fold<f32>,
+    f64: fn() -> Fold<f64>,
+    int: Option<(fn() -> Fold<i64>, fn() -> Fold<i32>, fn() -> Fold<u8>, fn() -> Fold<i8>)>,
+}
+
+impl FoldTable {
+    const fn float<B: FoldBody>() -> FoldTable {
+        FoldTable { f32: reduce::fold::<B, f32>, f64: reduce::fold::<B, f64>, int: None }
+    }
+}
+
+trait PickFold<T> {
+    fn pick(&self) -> Option<Fold<T>>;
+}
+macro_rules! pick_fold {
+    ($($t:ident $place:tt)*) => {$(
+        impl PickFold<$t> for FoldTable { fn pick(&self) -> Option<Fold<$t>> { self.int.map(|t| (t.$place)()) } }
+    )*};
+}
+impl PickFold<f32> for FoldTable {
+    fn pick(&self) -> Option<Fold<f32>> {
+        Some((self.f32)())
+    }
+}
+impl PickFold<f64> for FoldTable {
+    fn pick(&self) -> Option<Fold<f64>> {
+        Some((self.f64)())
+    }
+}
+pick_fold!(i64 0 i32 1 u8 2 i8 3);
+
+/// The axes that a call reduces, and the shape with those axes as size 1.
+fn reduced(shape: &Shape, attrs: &Attrs) -> Result<(SmallVec<[usize; 4]>, Shape)> {
+    let axes = shape.axes(&attrs.ints("axes"))?;
+    let mut kept = shape.clone();
+    axes.iter().for_each(|&a| kept[a] = 1);
+    Ok((axes, kept))
+}
+
+/// Folds the axes named by the attributes `axes` and `keepdim`.
+fn forward(call: &mut Call<'_, '_>, table: &FoldTable, empty_is_error: bool) -> Result<Outputs> {
+    let x = call.input(0);
+    let dtype = x.dtype();
+    if dtype == DType::Bool {
+        return Err(unsupported(dtype));
+    }
+    let (axes, with_ones) = reduced(x.shape(), call.attrs())?;
+    if empty_is_error && x.elements() == 0 && with_ones.elements() > 0 {
+        return Err(Error::new(format!("the reduced axes {:?} of shape {} are empty", &axes[..], x.shape()))
+            .help("there is no largest or smallest of no elements"));
+    }
+    let kept: SmallVec<[usize; 4]> = (0..x.rank()).filter(|a| !axes.contains(a)).collect();
+    let order: SmallVec<[usize; 4]> = kept.iter().chain(&axes).copied().collect();
+    let shape = match call.attrs().bool("keepdim") {
+        true => with_ones,
+        false => kept.iter().map(|&a| x.shape()[a]).collect(),
+    };
+    let n = shape.elements();
+    let storage = with_dtype!(dtype, T => {
+        let Some(fold) = PickFold::<<T as Element>::Compute>::pick(table) else { return Err(unsupported(dtype)) };
+        let mut storage = Storage::stale::<T>(n);
+        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+        let layout = x.layout().permute(&order);
+        reduce::reduce::<T>(out, x.storage().slice(), &layout, kept.len(), fold, &Par::of(x.elements()));
+        storage
+    });
+    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+}
+
+/// A gradient of a reduction's output, with the reduced axes back as size 1.
+fn with_axes(cx: &Vjp<'_>, g: &Tensor) -> Tensor {
+    let (_, shape) = reduced(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
+    g.reshape(&shape)
+}
+
+fn samples_over(g: &mut Gen, x: AnyTensor) -> Vec<Sample> {
+    let axes: Vec<isize> = (0..x.rank() as isize).filter(|_| g.below(2) == 0).collect();
+    vec![Sample::new([x], attrs! { axes: &axes[..], keepdim: g.below(2) == 0 })]
+}
+
+fn misuses() -> Vec<Misuse> {
+    let x: AnyTensor = Tensor::zeros([2, 3]).into();
+    vec![
+        Misuse::new([x.clone()], attrs! { axes: [2i64] }, "axis 2 is out of range for rank 2"),
+        Misuse::new([x], attrs! { axes: [1i64, -1] }, "axis 1 is named twice"),
+    ]
+}
+
+/// Sum.
+struct Sum;
+impl FoldBody for Sum {
+    const START: f64 = 0.0;
+    #[inline(always)]
+    fn fold<R: Real>(a: R, b: R) -> R {
+        a + b
+    }
+    #[inline(always)]
+    fn fold_int<W: Whole>(a: W, b: W) -> W {
+        a.wrapping_add(&b)
+    }
+}
+
+/// The operation of [`Tensor::sum`].
+pub(crate) static SUM: Op = {
+    static TABLE: FoldTable = FoldTable {
+        int: Some((
+            || reduce::fold_int::<Sum, i64>(0),
+            || reduce::fold_int::<Sum, i32>(0),
+            || reduce::fold_int::<Sum, u8>(0),
+            || reduce::fold_int::<Sum, i8>(0),
+        )),
+        ..FoldTable::float::<Sum>()
+    };
+    Op {
+        name: "sum",
+        operands: &["input"],
+        forward: |call| forward(call, &TABLE, false),
+        gradient: Gradient::Rule {
+            saves: |_| Saves::NONE,
+            vjp: |cx| {
+                let g = cx.g();
+                let g = with_axes(cx, &g).expand(cx.input_shape(0));
+                cx.give(0, g);
+            },
+        },
+        info: || OpInfo {
+            family: Family::Reduce,
+            numpy: "sum",
+            torch: "sum",
+            precisions: NUMERIC,
+            samples: |g| {
+                let shape = g.shape(0, 3);
+                let x = g.numbers(&shape, -2.0, 2.0);
+                samples_over(g, x)
+            },
+            specials: |_| Vec::new(),
+            misuses,
+        },
+    }
+};
+
+/// The operation of [`Tensor::mean`].
+pub(crate) static MEAN: Op = {
+    static TABLE: FoldTable = FoldTable::float::<Sum>();
+    /// How many elements each output is the mean of.
+    fn count(shape: &Shape, attrs: &Attrs) -> Result<f64> {
+        Ok(reduced(shape, attrs)?.0.iter().map(|&a| shape[a]).product::<usize>() as f64)
+    }
+    Op {
+        name: "mean",
+        operands: &["input"],
+        forward: |call| {
+            let dtype = call.input(0).dtype();
+            if !dtype.is_float() {
+                return Err(unsupported(dtype).help("convert first: x.to_float().mean()"));
+            }
+            let count = count(call.input(0).shape(), call.attrs())?;
+            // 16-bit floats have no room for the sum of many: it is taken and divided in F32.
+            if dtype.size() == 2 {
+                let x: Tensor = call.input(0).clone().with_edge(Default::default()).downcast()?;
+                let mean = crate::tape::no_grad(|| {
+                    let sum: Tensor = apply1(&SUM, call.attrs().clone(), &mut [Arg::from(x.to_dtype(DType::F32))])?;
+                    (sum / count).try_to_dtype(dtype)
+                })?;
+                return Ok(smallvec::smallvec![mean.into_any()]);
+            }
+            let mut out = forward(call, &TABLE, false)?;
+            let n = out[0].elements();
+            with_dtype!(float dtype, T => {
+                let sums = &mut out[0].storage_mut().unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+                sums.iter_mut().for_each(|s| *s = T::from_f64(s.to_f64() / count));
+            });
+            Ok(out)
+        },
+        gradient: Gradient::Rule {
+            saves: |_| Saves::NONE,
+            vjp: |cx| {
+                let count = count(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
+                let g = cx.g() / count;
+                let g = with_axes(cx, &g).expand(cx.input_shape(0));
+                cx.give(0, g);
+            },
+        },
+        info: || OpInfo {
+            family: Family::Reduce,
+            numpy: "mean",
+            torch: "mean",
+            precisions: FLOATS,
+            samples: |g| {
+                let shape = g.shape(0, 3);
+                let x = g.numbers(&shape, -2.0, 2.0);
+                samples_over(g, x)
+            },
+            specials: |_| Vec::new(),
+            misuses,
+        },
+    }
+};
+
+/// Defines a reduction to an extreme. Ties share the gradient evenly.
+macro_rules! extreme {
+    ($OP:ident, $Body:ident, $name:literal, $method:ident, $start:expr, $bound:ident) => {
+        struct $Body;
+        impl FoldBody for $Body {
+            const START: f64 = $start;
+            #[inline(always)]
+            fn fold<R: Real>(a: R, b: R) -> R {
+                a.$method(b)
+            }
+            #[inline(always)]
+            fn fold_int<W: Whole>(a: W, b: W) -> W {
+                std::cmp::Ord::$method(a, b)
+            }
+        }
+
+        #[doc = concat!("The operation of [`Tensor::", $name, "`].")]
+        pub(crate) static $OP: Op = {
+            static TABLE: FoldTable = FoldTable {
+                int: Some((
+                    || reduce::fold_int::<$Body, i64>(i64::$bound),
+                    || reduce::fold_int::<$Body, i32>(i32::$bound),
+                    || reduce::fold_int::<$Body, u8>(u8::$bound),
+                    || reduce::fold_int::<$Body, i8>(i8::$bound),
+                )),
+                ..FoldTable::float::<$Body>()
+            };
+            Op {
+                name: $name,
+                operands: &["input"],
+                forward: |call| forward(call, &TABLE, true),
+                gradient: Gradient::Rule {
+                    saves: |_| Saves::INPUT.and_output(0),
+                    vjp: |cx| {
+                        let (x, y, g) = (cx.input::<Float>(0), cx.output::<Float>(0), cx.g());
+                        let (axes, _) = reduced(x.shape(), cx.attrs()).expect("checked when it was recorded");
+                        let extreme = x.eq(with_axes(cx, &y)).to_float_as(x.dtype());
+                        let axes: Vec<usize> = axes.to_vec();
+                        let share = &extreme / extreme.sum_keepdim(&axes);
+                        let g = share * with_axes(cx, &g);
+                        cx.give(0, g);
+                    },
+                },
+                info: || OpInfo {
+                    family: Family::Reduce,
+                    numpy: $name,
+                    torch: concat!("a", $name),
+                    precisions: NUMERIC,
+                    samples: |g| {
+                        let shape = g.full_shape(0, 3);
+                        let x = g.distinct(&shape);
+                        samples_over(g, x)
+                    },
+                    specials: |g| {
+                        let tie = g.tensor(&[1.0, 1.0], &[2].into());
+                        let rows = g.tensor(&[2.0, 2.0, 2.0, 2.0], &[2, 2].into());
+                        vec![
+                            Sample::new([tie], attrs! { axes: [0i64] }).with_gradient([vec![0.5, 0.5]]),
+                            Sample::new([rows], attrs! { axes: [1i64] }).with_gradient([vec![0.5; 4]]),
+                        ]
+                    },
+                    misuses: || {
+                        let mut all = misuses();
+                        let empty = Tensor::zeros([2, 0]).into();
+                        all.push(Misuse::new(
+                            [empty],
+                            attrs! { axes: [1i64] },
+                            "the reduced axes [1] of shape [2, 0] are empty",
+                        ));
+                        all
+                    },
+                },
+            }
+        };
+    };
+}
+extreme!(MAX, Max, "max", max, f64::NEG_INFINITY, MIN);
+extreme!(MIN, Min, "min", min, f64::INFINITY, MAX);
+
+fn all_axes(rank: usize) -> SmallVec<[isize; 4]> {
+    (0..rank as isize).collect()
+}
+
+/// Defines the methods of a reduction: over all axes, over some, and over some that stay with size 1.
+macro_rules! reduction {
+    (
+        impl [$($generics:tt)*] $Self:ty => $OP:ident {
+            $(#[$doc:meta])*
+            $name:ident / $try_name:ident,
+            $(#[$doc_axis:meta])*
+            $axis:ident / $try_axis:ident,
+            $keepdim:ident / $try_keepdim:ident
+        }
+    ) => {
+        impl $($generics)* $Self {
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $name(&self) -> $Self {
+                or_panic(self.$try_name())
+            }
+
+            #[doc = concat!("Fallible form of [`", stringify!($name), "`](Self::", stringify!($name), ").")]
+            ///
+            /// # Errors
+            /// Where the other form panics.
+            #[track_caller]
+            pub fn $try_name(&self) -> Result<$Self> {
+                apply1(&$OP, attrs! { axes: all_axes(self.rank()) }, &mut [self.into()])
+            }
+
+            $(#[$doc_axis])*
+            ///
+            /// # Panics
+            /// If an axis does not exist, or is named twice.
+            #[track_caller]
+            pub fn $axis(&self, axes: impl IntoDims) -> $Self {
+                or_panic(self.$try_axis(axes))
+            }
+
+            #[doc = concat!("Fallible form of [`", stringify!($axis), "`](Self::", stringify!($axis), ").")]
+            ///
+            /// # Errors
+            /// Where the other form panics.
+            #[track_caller]
+            pub fn $try_axis(&self, axes: impl IntoDims) -> Result<$Self> {
+                apply1(&$OP, attrs! { axes: axes.into_dims(self.rank()) }, &mut [self.into()])
+            }
+
+            #[doc = concat!("[`", stringify!($axis), "`](Self::", stringify!($axis), ") with the reduced axes kept as size 1, so that the result broadcasts against this tensor.")]
+            ///
+            /// # Panics
+            /// If an axis does not exist, or is named twice.
+            #[track_caller]
+            pub fn $keepdim(&self, axes: impl IntoDims) -> $Self {
+                or_panic(self.$try_keepdim(axes))
+            }
+
+            #[doc = concat!("Fallible form of [`", stringify!($keepdim), "`](Self::", stringify!($keepdim), ").")]
+            ///
+            /// # Errors
+            /// Where the other form panics.
+            #[track_caller]
+            pub fn $try_keepdim(&self, axes: impl IntoDims) -> Result<$Self> {
+                let axes = axes.into_dims(self.rank());
+                apply1(&$OP, attrs! { axes: axes, keepdim: true }, &mut [self.into()])
+            }
+        }
+    };
+}
+
+reduction! {
+    impl [<K: Numeric>] Tensor<K> => SUM {
+        /// The sum of all elements, as a tensor of rank 0. Integers wrap.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].sum().item(), 10.0);
+        /// ```
+        sum / try_sum,
+        /// The sum over one or more axes.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].sum_axis(0).to_vec::<f32>(), [4.0, 6.0]);
+        /// ```
+        sum_axis / try_sum_axis,
+        sum_keepdim / try_sum_keepdim
+    }
+}
+
+reduction! {
+    impl [] Tensor => MEAN {
+        /// The mean of all elements, as a tensor of rank 0. NaN for no elements.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].mean().item(), 2.5);
+        /// ```
+        mean / try_mean,
+        /// The mean over one or more axes.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].mean_axis(-1).to_vec::<f32>(), [1.5, 3.5]);
+        /// ```
+        mean_axis / try_mean_axis,
+        mean_keepdim / try_mean_keepdim
+    }
+}
+
+reduction! {
+    impl [<K: Numeric>] Tensor<K> => MAX {
+        /// The largest of all elements, as a tensor of rank 0; NaN if any is NaN. Ties share the gradient evenly.
+        ///
+        /// # Panics
+        /// If there are no elements.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].max().item(), 4.0);
+        /// ```
+        max / try_max,
+        /// The largest over one or more axes. Ties share the gradient evenly.
+        max_axis / try_max_axis,
+        max_keepdim / try_max_keepdim
+    }
+}
+
+reduction! {
+    impl [<K: Numeric>] Tensor<K> => MIN {
+        /// The smallest of all elements, as a tensor of rank 0; NaN if any is NaN. Ties share the gradient evenly.
+        ///
+        /// # Panics
+        /// If there are no elements.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].min().item(), 1.0);
+        /// ```
+        min / try_min,
+        /// The smallest over one or more axes. Ties share the gradient evenly.
+        min_axis / try_min_axis,
+        min_keepdim / try_min_keepdim
+    }
+}
+
+impl<K: Numeric> Tensor<K> {
+    /// The tensor summed back to a shape that broadcasts to its own: what undoes a broadcast in a gradient.
+    ///
+    /// # Panics
+    /// If `shape` does not broadcast to this tensor's shape.
+    ///
+    /// ```
+    /// use wengert_tensor::{Shape, Tensor};
+    /// assert_eq!(Tensor::ones([3, 2]).sum_to(&Shape::from([2])).to_vec::<f32>(), [3.0, 3.0]);
+    /// ```
+    #[track_caller]
+    pub fn sum_to(&self, shape: &Shape) -> Tensor<K> {
+        if self.shape() == shape {
+            return self.clone();
+        }
+        let lead = self.rank().saturating_sub(shape.rank());
+        let axes: Vec<usize> =
+            (0..self.rank()).filter(|&a| a < lead || shape[a - lead] == 1 && self.shape()[a] != 1).collect();
+        let sum = if axes.is_empty() { self.clone() } else { self.sum_keepdim(&axes) };
+        sum.reshape(shape)
+    }
+}

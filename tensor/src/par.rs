@@ -1,0 +1,226 @@
+//! How many threads kernels may use, and how they share work.
+//!
+//! Work is split into blocks by size alone, never by the number of threads, so results have the same bits for any
+//! number of threads.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// The parallelism that a kernel is given. Kernels split work with it and start no threads of their own.
+#[derive(Clone)]
+pub struct Par {
+    #[cfg(feature = "parallel")]
+    pool: Option<std::sync::Arc<pool::Pool>>,
+}
+
+/// Work below this many elements is not worth handing to another thread.
+pub const GRAIN: usize = 1 << 15;
+
+impl Par {
+    /// One thread: the caller's.
+    pub const fn sequential() -> Par {
+        Par {
+            #[cfg(feature = "parallel")]
+            pool: None,
+        }
+    }
+
+    /// The parallelism in force on this thread: what [`with_threads`] says, else all cores.
+    pub fn current() -> Par {
+        CURRENT.with(|c| c.borrow().clone()).unwrap_or_else(Par::all)
+    }
+
+    /// The parallelism in force for work that touches `elements` elements: one thread where that is little.
+    pub fn of(elements: usize) -> Par {
+        if elements <= GRAIN { Par::sequential() } else { Par::current() }
+    }
+
+    #[cfg(feature = "parallel")]
+    fn all() -> Par {
+        Par { pool: pool::all() }
+    }
+
+    #[cfg(not(feature = "parallel"))]
+    fn all() -> Par {
+        Par::sequential()
+    }
+
+    #[cfg(feature = "parallel")]
+    fn with(threads: usize) -> Par {
+        Par { pool: pool::of(threads) }
+    }
+
+    #[cfg(not(feature = "parallel"))]
+    fn with(_: usize) -> Par {
+        Par::sequential()
+    }
+
+    /// The number of threads that take part.
+    pub fn threads(&self) -> usize {
+        #[cfg(feature = "parallel")]
+        return self.pool.as_ref().map_or(1, |p| p.threads);
+        #[cfg(not(feature = "parallel"))]
+        1
+    }
+
+    /// Calls `f` for each number below `blocks`, in any order, on all threads; returns when all are done.
+    ///
+    /// # Panics
+    /// If `f` does.
+    pub fn for_each(&self, blocks: usize, f: impl Fn(usize) + Sync) {
+        #[cfg(feature = "parallel")]
+        if let (Some(pool), true) = (&self.pool, blocks > 1) {
+            return pool.for_each(blocks, &f);
+        }
+        (0..blocks).for_each(f);
+    }
+
+    /// Splits `out` into blocks of `size` elements (the last may be shorter) and calls `f` with the number of each
+    /// block and the block, on all threads.
+    pub fn chunks_mut<T: Send>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        let size = size.max(1);
+        if self.threads() == 1 || out.len() <= size {
+            out.chunks_mut(size).enumerate().for_each(|(i, c)| f(i, c));
+            return;
+        }
+        let shared = SharedMut::new(out);
+        let n = shared.len;
+        self.for_each(n.div_ceil(size), |i| {
+            // SAFETY: blocks of different numbers do not overlap, and each number is taken once.
+            f(i, unsafe { shared.range(i * size..(i * size + size).min(n)) });
+        });
+    }
+
+    /// The results of `f` for each number below `blocks`, in order.
+    pub fn map<R: Send + Default + Clone>(&self, blocks: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+        let mut out = vec![R::default(); blocks];
+        self.chunks_mut(&mut out, 1, |i, slot| slot[0] = f(i));
+        out
+    }
+}
+
+/// A slice that several threads write to in parts that do not overlap.
+pub(crate) struct SharedMut<'a, T> {
+    start: *mut T,
+    pub(crate) len: usize,
+    lifetime: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: elements of `T: Send` may be written from other threads; `range` demands that parts do not overlap.
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
+
+impl<'a, T> SharedMut<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> SharedMut<'a, T> {
+        SharedMut { start: slice.as_mut_ptr(), len: slice.len(), lifetime: std::marker::PhantomData }
+    }
+
+    /// The start of the slice.
+    pub(crate) fn start(&self) -> *mut T {
+        self.start
+    }
+
+    /// The part of the slice at `range`.
+    ///
+    /// # Safety
+    /// Parts in use at the same time must not overlap.
+    ///
+    /// # Panics
+    /// If the range does not lie within the slice.
+    #[allow(clippy::mut_from_ref)] // disjointness is the caller's promise
+    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: the range lies within the slice (checked above), which is borrowed mutably for 'a; the caller
+        // promises that no other part in use overlaps.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Par>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` with kernels of this thread using `threads` threads (0 means all cores). Results have the same bits for
+/// any number.
+///
+/// `f` itself stays on this thread. The former number returns when `f` ends, also when it panics.
+///
+/// ```
+/// use wengert_tensor::{Tensor, with_threads};
+/// let x = Tensor::ones([1000, 1000]);
+/// assert_eq!(with_threads(1, || x.sum()).item(), with_threads(3, || x.sum()).item());
+/// ```
+pub fn with_threads<R>(threads: usize, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Par>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.with(|c| *c.borrow_mut() = self.0.take());
+        }
+    }
+    let par = if threads == 0 { Par::all() } else { Par::with(threads) };
+    let _restore = Restore(CURRENT.with(|c| c.borrow_mut().replace(par)));
+    f()
+}
+
+#[cfg(feature = "parallel")]
+mod pool {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, OnceLock};
+
+    /// Helpers of the calling thread, which works along.
+    pub(super) struct Pool {
+        pub(super) threads: usize,
+        helpers: rayon::ThreadPool,
+    }
+
+    impl Pool {
+        /// `None` for one thread, or where the system grants no more.
+        fn new(threads: usize) -> Option<Arc<Pool>> {
+            if threads <= 1 {
+                return None;
+            }
+            let helpers = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads - 1)
+                .thread_name(|i| format!("wengert-{i}"))
+                .build()
+                .ok()?;
+            Some(Arc::new(Pool { threads, helpers }))
+        }
+
+        pub(super) fn for_each(&self, blocks: usize, f: &(impl Fn(usize) + Sync)) {
+            let next = AtomicUsize::new(0);
+            let work = || {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    if i >= blocks {
+                        break;
+                    }
+                    f(i);
+                }
+            };
+            self.helpers.in_place_scope(|scope| {
+                for _ in 0..(self.threads - 1).min(blocks - 1) {
+                    scope.spawn(|_| work());
+                }
+                work();
+            });
+        }
+    }
+
+    /// All cores, or what `WENGERT_NUM_THREADS` says.
+    pub(super) fn all() -> Option<Arc<Pool>> {
+        static ALL: OnceLock<Option<Arc<Pool>>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let asked = std::env::var("WENGERT_NUM_THREADS").ok().and_then(|v| v.parse().ok()).filter(|&n| n > 0);
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            Pool::new(asked.unwrap_or_else(cores))
+        })
+        .clone()
+    }
+
+    pub(super) fn of(threads: usize) -> Option<Arc<Pool>> {
+        static POOLS: Mutex<BTreeMap<usize, Option<Arc<Pool>>>> = Mutex::new(BTreeMap::new());
+        let mut pools = POOLS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        pools.entry(threads).or_insert_with(|| Pool::new(threads.min(256))).clone()
+    }
+}

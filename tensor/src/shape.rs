@@ -1,0 +1,322 @@
+//! Shapes, axes, and the rules that combine them.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use smallvec::SmallVec;
+
+use crate::error::{Error, Result};
+
+/// The largest rank a tensor can have.
+pub const MAX_RANK: usize = 16;
+
+/// The sizes of a tensor along each axis. Rank 0 is the empty shape `[]`, which holds one element.
+///
+/// ```
+/// use wengert_tensor::Shape;
+/// let s = Shape::from([2, 3]);
+/// assert_eq!(s.elements(), 6);
+/// assert_eq!(s.to_string(), "[2, 3]");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Shape(SmallVec<[usize; 4]>);
+
+impl Shape {
+    /// The shape of rank 0.
+    pub const fn scalar() -> Shape {
+        Shape(SmallVec::new_const())
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The number of elements: the product of the sizes, 1 for rank 0.
+    pub fn elements(&self) -> usize {
+        self.0.iter().product()
+    }
+
+    /// The number of elements, or `None` where the product does not fit.
+    pub fn checked_elements(&self) -> Option<usize> {
+        // An empty axis empties the whole, however large the others are: their product must still be finite, since
+        // strides are computed from it.
+        self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
+        Some(self.elements())
+    }
+
+    /// Appends an axis of size `size`.
+    pub fn push(&mut self, size: usize) {
+        self.0.push(size);
+    }
+
+    /// Inserts an axis of size `size` at position `axis`.
+    ///
+    /// # Panics
+    /// If `axis` is larger than the rank.
+    pub fn insert(&mut self, axis: usize, size: usize) {
+        self.0.insert(axis, size);
+    }
+
+    /// Removes the axis at position `axis` and returns its size.
+    ///
+    /// # Panics
+    /// If there is no such axis.
+    pub fn remove(&mut self, axis: usize) -> usize {
+        self.0.remove(axis)
+    }
+
+    /// The axis that `axis` names, counted from the end where it is negative.
+    ///
+    /// # Errors
+    /// If the tensor has no such axis.
+    pub fn axis(&self, axis: isize) -> Result<usize> {
+        let rank = self.rank() as isize;
+        if axis >= -rank && axis < rank {
+            return Ok(if axis < 0 { axis + rank } else { axis } as usize);
+        }
+        let e = Error::new(format!("axis {axis} is out of range for rank {rank}"));
+        Err(match rank {
+            0 => e.help("a tensor of rank 0 has no axes"),
+            _ => e.help(format!("valid axes are {} to {}", -rank, rank - 1)),
+        })
+    }
+
+    /// The axes that `axes` names, in the order given.
+    ///
+    /// # Errors
+    /// If one of them does not exist, or one is named twice.
+    pub fn axes(&self, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
+        let mut out = SmallVec::new();
+        for &a in axes {
+            let axis = self.axis(a)?;
+            if out.contains(&axis) {
+                return Err(Error::new(format!("axis {axis} is named twice in {axes:?}")));
+            }
+            out.push(axis);
+        }
+        Ok(out)
+    }
+
+    /// Row-major strides of a dense tensor of this shape, in elements.
+    pub fn strides(&self) -> SmallVec<[isize; 4]> {
+        let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, self.rank());
+        let mut step = 1isize;
+        for (stride, &size) in strides.iter_mut().zip(self.0.iter()).rev() {
+            *stride = step;
+            step *= size.max(1) as isize;
+        }
+        strides
+    }
+
+    /// The shape that two shapes broadcast to by NumPy's rule: aligned at the last axis, sizes equal or 1.
+    ///
+    /// # Errors
+    /// If they do not broadcast: the message names the axis (from the end) and both sizes.
+    ///
+    /// ```
+    /// use wengert_tensor::Shape;
+    /// let s = Shape::from([3, 1]).broadcast(&Shape::from([4])).unwrap();
+    /// assert_eq!(s, Shape::from([3, 4]));
+    /// ```
+    pub fn broadcast(&self, other: &Shape) -> Result<Shape> {
+        let rank = self.rank().max(other.rank());
+        let mut out = Shape(SmallVec::from_elem(1, rank));
+        for back in 1..=rank {
+            let a = if back <= self.rank() { self[self.rank() - back] } else { 1 };
+            let b = if back <= other.rank() { other[other.rank() - back] } else { 1 };
+            out[rank - back] = match (a, b) {
+                _ if a == b => a,
+                (1, _) => b,
+                (_, 1) => a,
+                _ => {
+                    let e = Error::new(format!("shapes do not broadcast: {a} and {b} on axis -{back}"));
+                    return Err(match broadcast_hint(self, other) {
+                        Some(help) => e.help(help),
+                        None => e.help("sizes must be equal, or one of them 1, on every axis counted from the last"),
+                    });
+                }
+            };
+        }
+        Ok(out)
+    }
+}
+
+/// A mend for two shapes that do not broadcast: an axis of size 1 to insert, where that is enough.
+fn broadcast_hint(lhs: &Shape, rhs: &Shape) -> Option<String> {
+    let attempt = |name: &str, short: &Shape, long: &Shape| {
+        (0..=short.rank()).rev().find_map(|axis| {
+            let mut s = short.clone();
+            s.insert(axis, 1);
+            let fits = s.rank() <= long.rank()
+                && s.iter().rev().zip(long.iter().rev()).all(|(&a, &b)| a == b || a == 1 || b == 1);
+            fits.then(|| format!("{name}.unsqueeze({axis}) gives {s}, which broadcasts"))
+        })
+    };
+    if lhs.rank() < rhs.rank() {
+        attempt("lhs", lhs, rhs)
+    } else if rhs.rank() < lhs.rank() {
+        attempt("rhs", rhs, lhs)
+    } else {
+        None
+    }
+}
+
+impl Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        &self.0
+    }
+}
+
+impl DerefMut for Shape {
+    fn deref_mut(&mut self) -> &mut [usize] {
+        &mut self.0
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter()).finish()
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Shape {
+    fn from(sizes: [usize; N]) -> Shape {
+        Shape(SmallVec::from_slice(&sizes))
+    }
+}
+
+impl From<&[usize]> for Shape {
+    fn from(sizes: &[usize]) -> Shape {
+        Shape(SmallVec::from_slice(sizes))
+    }
+}
+
+impl FromIterator<usize> for Shape {
+    fn from_iter<I: IntoIterator<Item = usize>>(sizes: I) -> Shape {
+        Shape(sizes.into_iter().collect())
+    }
+}
+
+impl PartialEq<[usize]> for Shape {
+    fn eq(&self, other: &[usize]) -> bool {
+        self.0.as_slice() == other
+    }
+}
+
+impl<const N: usize> PartialEq<[usize; N]> for Shape {
+    fn eq(&self, other: &[usize; N]) -> bool {
+        self.0.as_slice() == other
+    }
+}
+
+/// A list of signed integers that names sizes or axes: `2`, `[2, 3]`, `&sizes`, `shape`, `1..3`, `()`.
+///
+/// Arguments of this type accept every integer type a literal may have, so that `[2, 3]` needs no suffix.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of sizes or axes",
+    label = "expected an integer, an array, a slice, a range or a shape"
+)]
+pub trait IntoDims {
+    /// The integers, in order. An open range `1..` ends at `rank`.
+    fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]>;
+}
+
+macro_rules! into_dims {
+    ($($t:ty),*) => {$(
+        impl IntoDims for $t {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { SmallVec::from_slice(&[self as isize]) }
+        }
+        impl<const N: usize> IntoDims for [$t; N] {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+        }
+        impl<const N: usize> IntoDims for &[$t; N] {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+        }
+        impl IntoDims for &[$t] {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+        }
+        impl IntoDims for Vec<$t> {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+        }
+        impl IntoDims for &Vec<$t> {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+        }
+        impl IntoDims for std::ops::Range<$t> {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { (self.start as isize..self.end as isize).collect() }
+        }
+        impl IntoDims for std::ops::RangeInclusive<$t> {
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> {
+                (*self.start() as isize..=*self.end() as isize).collect()
+            }
+        }
+        impl IntoDims for std::ops::RangeTo<$t> {
+            fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]> {
+                let end = self.end as isize;
+                (0..if end < 0 { end + rank as isize } else { end }).collect()
+            }
+        }
+        impl IntoDims for std::ops::RangeFrom<$t> {
+            fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]> {
+                let rank = rank as isize;
+                let start = self.start as isize;
+                (if start < 0 { start + rank } else { start }..rank).collect()
+            }
+        }
+    )*};
+}
+into_dims!(i32, i64, isize, usize);
+
+impl IntoDims for () {
+    fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> {
+        SmallVec::new()
+    }
+}
+
+impl IntoDims for std::ops::RangeFull {
+    fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]> {
+        (0..rank as isize).collect()
+    }
+}
+
+impl IntoDims for Shape {
+    fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> {
+        (&self).into_dims(0)
+    }
+}
+
+impl IntoDims for &Shape {
+    fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> {
+        self.iter().map(|&d| d as isize).collect()
+    }
+}
+
+/// Sizes given by a caller as a shape.
+///
+/// # Errors
+/// If a size is negative, there are too many axes, or the number of elements does not fit in memory's address space.
+pub(crate) fn shape_from(sizes: impl IntoDims) -> Result<Shape> {
+    checked_shape(&sizes.into_dims(0))
+}
+
+pub(crate) fn checked_shape(sizes: &[isize]) -> Result<Shape> {
+    if let Some((axis, size)) = sizes.iter().enumerate().find(|(_, s)| **s < 0) {
+        return Err(Error::new(format!("size {size} on axis {axis} is negative in {sizes:?}")));
+    }
+    if sizes.len() > MAX_RANK {
+        return Err(Error::new(format!("rank {} is larger than {MAX_RANK}", sizes.len())));
+    }
+    let shape: Shape = sizes.iter().map(|&s| s as usize).collect();
+    match shape.checked_elements() {
+        // The largest element has 8 bytes, and an allocation is at most `isize::MAX` bytes.
+        Some(n) if n <= isize::MAX as usize / 16 => Ok(shape),
+        _ => Err(Error::new(format!("shape {shape} has more elements than memory can address"))),
+    }
+}

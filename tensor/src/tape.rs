@@ -1,0 +1,605 @@
+//! The recording half of the tape: nodes, the edges between them, and the modes that decide whether to record.
+//!
+//! The graph belongs to the tensors that need it. A tensor holds an [`Edge`] to the [`Node`] that made it; a node holds
+//! the edges of its inputs and what its gradient rule needs. Nothing is global: dropping the last tensor frees the
+//! graph. No edge points from a node to its own outputs, so there are no cycles.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use smallvec::SmallVec;
+
+use crate::dispatch::{Attrs, CustomOp, Op, Saves};
+use crate::dtype::DType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::Kind;
+use crate::layout::Layout;
+use crate::shape::Shape;
+use crate::storage::Storage;
+use crate::tensor::{AnyTensor, Tensor};
+
+/// How a tensor relates to the tape.
+#[derive(Clone, Default)]
+pub enum Edge {
+    /// It came from no tracked tensor.
+    #[default]
+    None,
+    /// It is a leaf: gradients end here.
+    Leaf(Arc<Leaf>),
+    /// It is output number `1` of a recorded operation.
+    Node(Arc<Node>, u32),
+    /// It came from a tracked tensor, but the way back was cut.
+    Cut(Cut),
+}
+
+impl Edge {
+    /// Whether gradients flow along this edge.
+    pub fn is_tracked(&self) -> bool {
+        matches!(self, Edge::Leaf(_) | Edge::Node(..))
+    }
+
+    /// A mark of the leaves upstream: bit `id % 64` of each.
+    pub fn marks(&self) -> u64 {
+        match self {
+            Edge::None => 0,
+            Edge::Leaf(leaf) => leaf.id.mark(),
+            Edge::Node(node, _) => node.marks,
+            Edge::Cut(cut) => cut.marks,
+        }
+    }
+
+    pub(crate) fn depth(&self) -> u32 {
+        match self {
+            Edge::Node(node, _) => node.depth,
+            _ => 0,
+        }
+    }
+
+    /// The variable whose gradient a replay reports for this edge, where it is one.
+    pub fn variable(&self) -> Option<LeafId> {
+        match self {
+            Edge::Leaf(leaf) => Some(leaf.id),
+            Edge::Node(node, _) => node.op.tap(),
+            _ => None,
+        }
+    }
+}
+
+/// Why, where and by which operation the way to a gradient was cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Why.
+    pub kind: CutKind,
+    /// The operation whose result is no longer connected.
+    pub op: &'static str,
+    /// The line that called it.
+    pub at: &'static Location<'static>,
+    /// The leaves upstream of the cut: bit `id % 64` of each.
+    pub marks: u64,
+}
+
+/// Why a gradient stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CutKind {
+    /// `detach` was called.
+    Detached,
+    /// The operation ran under [`no_grad`].
+    NoGrad,
+    /// The operation has integer or boolean results.
+    NotFloat,
+    /// It is a gradient that was computed without `create_graph`.
+    NoCreateGraph,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            CutKind::Detached => write!(f, "detached at {}", self.at),
+            CutKind::NoGrad => write!(f, "`{}` ran under no_grad at {}", self.op, self.at),
+            CutKind::NotFloat => write!(f, "went through `{}`, which has no float result, at {}", self.op, self.at),
+            CutKind::NoCreateGraph => {
+                write!(f, "is a gradient computed without create_graph by `{}` at {}", self.op, self.at)
+            }
+        }
+    }
+}
+
+/// The identity of a leaf or of a watched tensor, unique in the process and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeafId(u64);
+
+impl LeafId {
+    /// A new identity.
+    pub fn next() -> LeafId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        LeafId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The bit that marks this leaf in [`Edge::marks`].
+    pub fn mark(self) -> u64 {
+        1 << (self.0 % 64)
+    }
+}
+
+/// A variable: where gradients end.
+pub struct Leaf {
+    /// Its identity, the key of its gradient.
+    pub id: LeafId,
+    /// The line that made it a variable.
+    pub at: &'static Location<'static>,
+    name: Mutex<Option<Arc<str>>>,
+}
+
+impl Leaf {
+    /// A new variable, made at `at`.
+    pub fn new(at: &'static Location<'static>) -> Arc<Leaf> {
+        Arc::new(Leaf { id: LeafId::next(), at, name: Mutex::new(None) })
+    }
+
+    /// The name it goes by in a model, such as `fc.weight`.
+    pub fn name(&self) -> Option<Arc<str>> {
+        lock(&self.name).clone()
+    }
+
+    /// Names the variable, for errors and printouts.
+    pub fn set_name(&self, name: &str) {
+        let mut own = lock(&self.name);
+        if own.as_deref() != Some(name) {
+            *own = Some(name.into());
+        }
+    }
+}
+
+/// A recorded operation.
+pub struct Node {
+    /// What was done.
+    pub op: OpRef,
+    /// How: axes, strides, numbers.
+    pub attrs: Attrs,
+    /// One for each input: where it came from, and its shape and precision.
+    pub inputs: SmallVec<[Input; 2]>,
+    /// The shapes and precisions of the outputs.
+    pub outputs: SmallVec<[(Shape, DType); 1]>,
+    /// One more than the deepest input: a replay goes from deep to shallow.
+    pub depth: u32,
+    /// The leaves upstream: bit `id % 64` of each.
+    pub marks: u64,
+    /// The line of the user's call.
+    pub at: &'static Location<'static>,
+    saved: Mutex<SavedState>,
+}
+
+/// An input of a recorded operation.
+#[derive(Clone)]
+pub struct Input {
+    /// Where it came from.
+    pub edge: Edge,
+    /// Its shape.
+    pub shape: Shape,
+    /// Its precision.
+    pub dtype: DType,
+}
+
+/// A built-in or a user's operation.
+#[derive(Clone)]
+pub enum OpRef {
+    /// One of the registry.
+    Static(&'static Op),
+    /// A user's.
+    Custom(Arc<dyn CustomOp>),
+}
+
+impl OpRef {
+    /// The operation's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            OpRef::Static(op) => op.name,
+            OpRef::Custom(op) => op.name(),
+        }
+    }
+
+    /// The variable whose gradient this operation reports, where it is a watch.
+    pub fn tap(&self) -> Option<LeafId> {
+        match self {
+            OpRef::Static(_) => None,
+            OpRef::Custom(op) => op.tap(),
+        }
+    }
+}
+
+/// A tensor kept for the gradient rule: its elements, but no edge, so that a node never owns a way to itself.
+#[derive(Clone)]
+struct Saved {
+    storage: Storage,
+    layout: Layout,
+    dtype: DType,
+    /// Input `i` is `i`, output `k` is `-1 - k`.
+    slot: i32,
+}
+
+enum SavedState {
+    Held(SmallVec<[Saved; 2]>),
+    Freed,
+}
+
+#[cfg(debug_assertions)]
+static LIVE_NODES: AtomicIsize = AtomicIsize::new(0);
+
+/// How many recorded operations are alive, over all threads. Counted only in builds with debug assertions; 0
+/// otherwise.
+pub fn live_nodes() -> isize {
+    #[cfg(debug_assertions)]
+    return LIVE_NODES.load(Ordering::SeqCst);
+    #[cfg(not(debug_assertions))]
+    0
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while one of these locks is held leaves nothing half-done.
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Node {
+    #[allow(clippy::too_many_arguments)] // one caller, which has just these
+    pub(crate) fn record(
+        op: OpRef,
+        attrs: Attrs,
+        saves: Saves,
+        inputs: SmallVec<[Input; 2]>,
+        tensors: &[&AnyTensor],
+        outputs: &[AnyTensor],
+        at: &'static Location<'static>,
+    ) -> Arc<Node> {
+        #[cfg(debug_assertions)]
+        LIVE_NODES.fetch_add(1, Ordering::SeqCst);
+        let mut saved = SmallVec::new();
+        let keep = |t: &AnyTensor, slot| Saved {
+            storage: t.storage().clone(),
+            layout: t.layout().clone(),
+            dtype: t.dtype(),
+            slot,
+        };
+        for (i, t) in tensors.iter().enumerate() {
+            if saves.input(i) {
+                saved.push(keep(t, i as i32));
+            }
+        }
+        for (k, t) in outputs.iter().enumerate() {
+            if saves.output(k) {
+                saved.push(keep(t, -1 - k as i32));
+            }
+        }
+        Arc::new(Node {
+            attrs,
+            depth: 1 + inputs.iter().map(|i| i.edge.depth()).max().unwrap_or(0),
+            marks: inputs.iter().fold(op.tap().map_or(0, LeafId::mark), |m, i| m | i.edge.marks()),
+            op,
+            inputs,
+            outputs: outputs.iter().map(|t| (t.shape().clone(), t.dtype())).collect(),
+            at,
+            saved: Mutex::new(SavedState::Held(saved)),
+        })
+    }
+
+    /// Bytes that are kept alive for the gradient rule.
+    pub fn saved_bytes(&self) -> usize {
+        match &*lock(&self.saved) {
+            SavedState::Held(saved) => saved.iter().map(|s| s.storage.bytes()).sum(),
+            SavedState::Freed => 0,
+        }
+    }
+
+    /// Runs the gradient rule.
+    ///
+    /// `cotangents` are the gradients of the outputs, by value. With `retain` the saved tensors stay for another
+    /// replay, else they are freed before the rule ends. With `create_graph` what the rule gets is tracked. `wanted`
+    /// says which inputs need a gradient.
+    ///
+    /// # Errors
+    /// If the saved tensors were freed by an earlier replay, or the rule fails.
+    pub fn replay(
+        self: &Arc<Node>,
+        cotangents: SmallVec<[Option<Tensor>; 1]>,
+        retain: bool,
+        create_graph: bool,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<SmallVec<[Given; 2]>> {
+        let saved = {
+            let mut state = lock(&self.saved);
+            match &mut *state {
+                SavedState::Freed => {
+                    return Err(Error::new("backward runs a second time over a graph that was freed by the first")
+                        .kind_of(ErrorKind::Gradient)
+                        .help(
+                            "keep it with `backward_with(Backward::new().retain_graph())`, or compute the loss again",
+                        ));
+                }
+                SavedState::Held(saved) if retain => saved.clone(),
+                SavedState::Held(saved) => {
+                    let saved = std::mem::take(saved);
+                    *state = SavedState::Freed;
+                    saved
+                }
+            }
+        };
+        let needs: SmallVec<[bool; 4]> =
+            self.inputs.iter().enumerate().map(|(i, input)| input.edge.is_tracked() && wanted(i)).collect();
+        let mut cx = Vjp { node: self, saved, cotangents, create_graph, needs, given: SmallVec::new() };
+        match &self.op {
+            OpRef::Static(op) => match op.gradient.rule() {
+                Some(rule) => rule(&mut cx),
+                None => unreachable!("`{}` was recorded without a gradient rule", op.name),
+            },
+            OpRef::Custom(op) => op.vjp(&mut cx)?,
+        }
+        Ok(cx.given)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        LIVE_NODES.fetch_sub(1, Ordering::SeqCst);
+        // A chain of a million nodes must not become a million nested drops. What this node alone keeps alive is
+        // queued, and the outermost drop on this thread works the queue off.
+        let custom = match std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY)) {
+            OpRef::Custom(op) => Some(op),
+            OpRef::Static(_) => None,
+        };
+        let mut parents: SmallVec<[Trash; 2]> = SmallVec::new();
+        for input in &mut self.inputs {
+            if let Edge::Node(node, _) = std::mem::take(&mut input.edge) {
+                parents.push(Trash::Node(node));
+            }
+        }
+        // A user's operation may hold tensors, and through them more of the graph.
+        parents.extend(custom.map(Trash::Custom));
+        if parents.is_empty() {
+            return;
+        }
+        let draining = TRASH.try_with(|trash| {
+            let mut trash = trash.borrow_mut();
+            trash.queue.extend(parents.drain(..));
+            std::mem::replace(&mut trash.draining, true)
+        });
+        match draining {
+            Ok(true) => {}
+            Ok(false) => {
+                while let Ok(Some(item)) = TRASH.try_with(|trash| trash.borrow_mut().queue.pop()) {
+                    item.free();
+                }
+                let _ = TRASH.try_with(|trash| {
+                    let mut trash = trash.borrow_mut();
+                    trash.draining = false;
+                    if trash.queue.capacity() > 1024 {
+                        trash.queue = Vec::new();
+                    }
+                });
+            }
+            // The thread is ending and its queue is gone. Another thread's is not.
+            Err(_) => {
+                let items: Vec<Trash> = parents.into_vec();
+                let _ = std::thread::Builder::new()
+                    .spawn(move || items.into_iter().for_each(Trash::free))
+                    .map(|t| t.join());
+            }
+        }
+    }
+}
+
+enum Trash {
+    Node(Arc<Node>),
+    Custom(Arc<dyn CustomOp>),
+}
+
+impl Trash {
+    fn free(self) {
+        match self {
+            // Only the last owner gets the node; its drop queues its own inputs.
+            Trash::Node(node) => drop(Arc::into_inner(node)),
+            Trash::Custom(op) => drop(op),
+        }
+    }
+}
+
+struct TrashQueue {
+    queue: Vec<Trash>,
+    draining: bool,
+}
+
+thread_local! {
+    static TRASH: RefCell<TrashQueue> = const { RefCell::new(TrashQueue { queue: Vec::new(), draining: false }) };
+}
+
+/// A gradient that a rule gave for one input.
+pub struct Given {
+    /// Which input.
+    pub input: usize,
+    /// The gradient.
+    pub what: Contribution,
+}
+
+/// How a gradient is added to what the input has received so far.
+pub enum Contribution {
+    /// A tensor of the input's shape, or of one that the input was broadcast to: then it is summed back.
+    Whole(Tensor),
+    /// An operation that takes what has been received so far as its first input and returns it with the gradient
+    /// added, such as `scatter_add`. It saves building a full-size tensor for a gradient that touches little.
+    Into {
+        /// The operation.
+        op: &'static Op,
+        /// Its attributes.
+        attrs: Attrs,
+        /// Its inputs after the first.
+        rest: SmallVec<[AnyTensor; 2]>,
+    },
+}
+
+/// What a gradient rule sees: the incoming gradients, what was saved, and which inputs need a gradient.
+pub struct Vjp<'a> {
+    node: &'a Arc<Node>,
+    saved: SmallVec<[Saved; 2]>,
+    cotangents: SmallVec<[Option<Tensor>; 1]>,
+    create_graph: bool,
+    needs: SmallVec<[bool; 4]>,
+    given: SmallVec<[Given; 2]>,
+}
+
+impl Vjp<'_> {
+    /// The gradient of the first output, by value. Zeros if only other outputs received one.
+    pub fn g(&mut self) -> Tensor {
+        self.cotangent(0)
+    }
+
+    /// The gradient of output `k`, by value. Zeros if it received none.
+    pub fn cotangent(&mut self, k: usize) -> Tensor {
+        self.take_cotangent(k).unwrap_or_else(|| {
+            let (shape, dtype) = &self.node.outputs[k];
+            Tensor::full_dtype(shape, 0.0, *dtype)
+        })
+    }
+
+    /// The gradient of output `k`, by value, where it received one.
+    pub fn take_cotangent(&mut self, k: usize) -> Option<Tensor> {
+        self.cotangents.get_mut(k)?.take()
+    }
+
+    /// Whether input `i` needs a gradient.
+    pub fn needs(&self, i: usize) -> bool {
+        self.needs.get(i).copied().unwrap_or(false)
+    }
+
+    /// The operation's attributes.
+    pub fn attrs(&self) -> &Attrs {
+        &self.node.attrs
+    }
+
+    /// The number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.node.inputs.len()
+    }
+
+    /// The shape of input `i`, which need not have been saved.
+    pub fn input_shape(&self, i: usize) -> &Shape {
+        &self.node.inputs[i].shape
+    }
+
+    /// The precision of input `i`, which need not have been saved.
+    pub fn input_dtype(&self, i: usize) -> DType {
+        self.node.inputs[i].dtype
+    }
+
+    /// Saved input `i`, tracked if the gradient is to be differentiated again.
+    ///
+    /// # Panics
+    /// If the operation does not save it, or it is of another kind.
+    pub fn input<K: Kind>(&self, i: usize) -> Tensor<K> {
+        let edge = if self.create_graph { self.node.inputs[i].edge.clone() } else { Edge::None };
+        self.unpack(i as i32, edge)
+    }
+
+    /// Saved output `k`, tracked if the gradient is to be differentiated again.
+    ///
+    /// # Panics
+    /// If the operation does not save it, or it is of another kind.
+    pub fn output<K: Kind>(&self, k: usize) -> Tensor<K> {
+        let float = self.node.outputs[k].1.is_float();
+        let edge = if self.create_graph && float { Edge::Node(self.node.clone(), k as u32) } else { Edge::None };
+        self.unpack(-1 - k as i32, edge)
+    }
+
+    fn unpack<K: Kind>(&self, slot: i32, edge: Edge) -> Tensor<K> {
+        let s = self.saved.iter().find(|s| s.slot == slot).unwrap_or_else(|| {
+            let name = self.node.op.name();
+            match slot {
+                0.. => panic!("the gradient rule of `{name}` reads input {slot}, which it does not save"),
+                _ => panic!("the gradient rule of `{name}` reads output {}, which it does not save", -1 - slot),
+            }
+        });
+        let t = AnyTensor::new(s.storage.clone(), s.layout.clone(), s.dtype).with_edge(edge);
+        match t.downcast() {
+            Ok(t) => t,
+            Err(e) => panic!("the gradient rule of `{}`: {e}", self.node.op.name()),
+        }
+    }
+
+    /// Gives input `i` its gradient: of the input's shape, or of one that it was broadcast to.
+    pub fn give(&mut self, i: usize, gradient: Tensor) {
+        if self.needs(i) {
+            self.given.push(Given { input: i, what: Contribution::Whole(gradient) });
+        }
+    }
+
+    /// Gives input `i` its gradient as an operation on what it has received so far, see [`Contribution::Into`].
+    pub fn give_into(&mut self, i: usize, op: &'static Op, attrs: Attrs, rest: impl IntoIterator<Item = AnyTensor>) {
+        if self.needs(i) {
+            let what = Contribution::Into { op, attrs, rest: rest.into_iter().collect() };
+            self.given.push(Given { input: i, what });
+        }
+    }
+}
+
+pub(crate) struct Mode {
+    /// Whether operations on tracked tensors are recorded.
+    pub(crate) grad: Cell<bool>,
+    /// Whether an interceptor listens.
+    pub(crate) intercepted: Cell<bool>,
+    /// While a gradient rule runs: the operation whose rule it is, and the line that called it.
+    pub(crate) backward: Cell<Option<(&'static str, &'static Location<'static>)>>,
+}
+
+thread_local! {
+    pub(crate) static MODE: Mode =
+        const { Mode { grad: Cell::new(true), intercepted: Cell::new(false), backward: Cell::new(None) } };
+}
+
+/// Whether operations on tracked tensors are recorded on this thread.
+pub fn is_grad_enabled() -> bool {
+    MODE.with(|m| m.grad.get())
+}
+
+/// Runs `f` without recording anything on the tape.
+///
+/// The mode is per thread: threads that `f` starts itself record as usual, while work that this library spreads over
+/// threads inherits it. The former mode returns when `f` ends, also when it panics.
+///
+/// ```
+/// use wengert_tensor::{no_grad, tensor};
+/// let w = tensor![1.0, 2.0].requires_grad();
+/// let y = no_grad(|| w.exp());
+/// assert!(!y.is_tracked());
+/// assert!(w.exp().is_tracked());
+/// ```
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    with_grad(false, f)
+}
+
+/// Runs `f` with recording on or off on this thread; see [`no_grad`].
+pub fn with_grad<R>(enabled: bool, f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MODE.with(|m| m.grad.set(self.0));
+        }
+    }
+    let _restore = Restore(MODE.with(|m| m.grad.replace(enabled)));
+    f()
+}
+
+/// Runs `f` as part of the gradient rule of `node`: operations inside are placed at the line that `node` was recorded
+/// at, and interceptors see which operation's gradient they belong to.
+pub fn in_backward_of<R>(node: &Node, f: impl FnOnce() -> R) -> R {
+    type Place = Option<(&'static str, &'static Location<'static>)>;
+    struct Restore(Place);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MODE.with(|m| m.backward.set(self.0));
+        }
+    }
+    let _restore = Restore(MODE.with(|m| m.backward.replace(Some((node.op.name(), node.at)))));
+    f()
+}

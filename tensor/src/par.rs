@@ -32,7 +32,12 @@ impl Par {
 
     /// The parallelism in force for work that touches `elements` elements: one thread where that is little.
     pub fn of(elements: usize) -> Par {
-        if elements <= GRAIN { Par::sequential() } else { Par::current() }
+        if elements <= GRAIN {
+            return Par::sequential();
+        }
+        #[cfg(unoptimized)]
+        say_it_is_slow();
+        Par::current()
     }
 
     #[cfg(feature = "parallel")]
@@ -133,6 +138,24 @@ impl<'a, T> SharedMut<'a, T> {
         // promises that no other part in use overlaps.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+}
+
+/// Says once, on standard error, that this build is slow and what mends it. A profile in this workspace does not reach
+/// the workspaces of its users, and an unoptimized kernel takes up to a hundred times as long.
+#[cfg(unoptimized)]
+fn say_it_is_slow() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os("WENGERT_QUIET").is_none() {
+            eprintln!(
+                "note: wengert is compiled without optimization, which makes it up to a hundred times slower.\n\
+                 Add this to your Cargo.toml (or set WENGERT_QUIET=1 to hide this note):\n\n\
+                 [profile.dev.package]\n\
+                 wengert-tensor.opt-level = 3\nmatrixmultiply.opt-level = 3\n\
+                 gemm-common.opt-level = 3\ngemm-f32.opt-level = 3\ngemm-f64.opt-level = 3\n"
+            );
+        }
+    });
 }
 
 thread_local! {

@@ -1,11 +1,13 @@
 //! Wengert: eager tensors and automatic differentiation on the CPU.
 
 pub use wengert_autograd::*;
+pub use wengert_nn::*;
 pub use wengert_tensor::*;
 
 /// What programs need: `use wengert::prelude::*`.
 pub mod prelude {
     pub use wengert_autograd::{Backward, Differentiate, Gradients};
+    pub use wengert_nn::{Buffer, Layer, Linear, Mode, Module, Param, Scope, Sequential, StateDict, Walk};
     pub use wengert_tensor::{
         Bool, DType, Error, Float, Int, Result, Shape, Tensor, no_grad, scalar, tensor, with_threads,
     };

@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Modules, parameters, layers, initialisers and the state of models for Wengert.
+//!
+//! Users add the crate `wengert`, which re-exports what is here. A crate that depends on this one alone derives
+//! [`Module`] with `#[module(crate = wengert_nn)]`.
+
+// The derive macro writes `::wengert::Module`, which users have; here it is this crate.
+extern crate self as wengert;
+
+mod activation;
+mod init;
+mod layer;
+mod linear;
+mod module;
+mod param;
+mod scope;
+mod sequential;
+mod state;
+
+pub use activation::{Gelu, ReLU, Sigmoid, Tanh};
+pub use init::Init;
+pub use layer::Layer;
+pub use linear::Linear;
+pub use module::{Module, Part, Walk};
+pub use param::{Buffer, Mode, Param};
+pub use scope::Scope;
+pub use sequential::Sequential;
+pub use state::{Form, LoadReport, Mismatch, StateDict};
+pub use wengert_nn_derive::Module;

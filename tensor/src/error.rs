@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::dtype::DType;
 use crate::shape::Shape;
+use crate::tensor::AnyTensor;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -75,7 +76,7 @@ impl Error {
             message: message.into(),
             operands: Vec::new(),
             help: None,
-            module: current_module(),
+            module: current_module().map(|m| m.to_string()),
             at: None,
         }))
     }
@@ -102,14 +103,25 @@ impl Error {
     pub(crate) fn with_operands(mut self, operands: impl FnOnce() -> Vec<Operand>) -> Error {
         if self.0.operands.is_empty() {
             self.0.operands = operands();
-            // A parameter knows more of the path than the enclosing containers do.
-            let known = self.0.module.as_deref().map_or(0, str::len);
-            if known > 0
-                && let Some(path) = self.0.operands.iter().filter_map(|o| o.module.as_ref()).find(|m| m.len() > known)
+            // A parameter knows more of the path than the enclosing container does.
+            if let Some(known) = &self.0.module
+                && let Some(path) = self
+                    .0
+                    .operands
+                    .iter()
+                    .filter_map(|o| o.module.as_ref())
+                    .find(|m| m.strip_prefix(&**known).is_some_and(|rest| rest.starts_with('.')))
             {
                 self.0.module = Some(path.clone());
             }
         }
+        self
+    }
+
+    /// Adds an operand to show: its name, shape, and where it came from. Operations do so themselves; this is for
+    /// checks that a layer makes before it calls any.
+    pub fn operand(mut self, name: &str, tensor: &AnyTensor) -> Error {
+        self.0.operands.push(tensor.as_operand(name.to_string()));
         self
     }
 
@@ -217,30 +229,31 @@ fn fail(e: Error) -> ! {
 }
 
 thread_local! {
-    static MODULES: RefCell<Vec<Arc<str>>> = const { RefCell::new(Vec::new()) };
+    static MODULE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
-/// Runs `f` as the part of a model that `name` names: errors raised inside carry the path of all enclosing names.
+/// Runs `f` as the part of a model whose path is `path`: errors raised inside carry it.
 ///
-/// Containers that call their children through `dyn` use this, since there the caller's line says nothing.
+/// Containers that call their children through `dyn` use this, since there the caller's line says nothing. Calls nest,
+/// and the innermost path counts; it is the whole path, from the root of the model.
 ///
 /// ```
 /// use wengert_tensor::{in_module, Tensor};
-/// let e = in_module("net", || in_module("2", || Tensor::zeros([2]).try_reshape([3]))).unwrap_err();
+/// let e = in_module("net.2", || Tensor::zeros([2]).try_reshape([3])).unwrap_err();
 /// assert_eq!(e.module(), Some("net.2"));
 /// ```
-pub fn in_module<R>(name: impl Into<Arc<str>>, f: impl FnOnce() -> R) -> R {
-    struct Leave;
+pub fn in_module<R>(path: impl Into<Arc<str>>, f: impl FnOnce() -> R) -> R {
+    struct Leave(Option<Arc<str>>);
     impl Drop for Leave {
         fn drop(&mut self) {
-            MODULES.with(|m| m.borrow_mut().pop());
+            MODULE.set(self.0.take());
         }
     }
-    MODULES.with(|m| m.borrow_mut().push(name.into()));
-    let _leave = Leave;
+    let _leave = Leave(MODULE.replace(Some(path.into())));
     f()
 }
 
-fn current_module() -> Option<String> {
-    MODULES.try_with(|m| (!m.borrow().is_empty()).then(|| m.borrow().join("."))).ok().flatten()
+/// The path that [`in_module`] was called with, where this code runs inside such a call.
+pub fn current_module() -> Option<Arc<str>> {
+    MODULE.try_with(|m| m.borrow().clone()).ok().flatten()
 }

@@ -5,6 +5,7 @@
 pub mod dispatch;
 mod dtype;
 mod error;
+pub mod io;
 mod kernels;
 mod kind;
 pub mod layout;
@@ -18,7 +19,7 @@ pub mod tape;
 mod tensor;
 
 pub use dtype::{DType, Element, default_dtype, with_default_dtype};
-pub use error::{Error, ErrorKind, Result, in_module, or_panic};
+pub use error::{Error, ErrorKind, Result, current_module, in_module, or_panic};
 pub use kind::{Bool, Float, Int, Kind, Numeric, Value};
 pub use ops::{IntoOperand, scalar};
 #[doc(hidden)]

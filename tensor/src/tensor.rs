@@ -159,6 +159,11 @@ impl AnyTensor {
         self.clone().downcast()
     }
 
+    /// The same elements as a constant, see [`Tensor::to_constant`].
+    pub fn to_constant(&self) -> AnyTensor {
+        self.clone().with_edge(Edge::None)
+    }
+
     /// Where it came from, as errors say it: "from `relu` at src/main.rs:3:5", "parameter `fc.weight`".
     pub fn origin(&self) -> String {
         if let Edge::Leaf(leaf) = &self.edge {
@@ -217,6 +222,12 @@ impl<K: Kind> From<Tensor<K>> for AnyTensor {
 impl<K: Kind> From<&Tensor<K>> for AnyTensor {
     fn from(t: &Tensor<K>) -> AnyTensor {
         t.any.clone()
+    }
+}
+
+impl From<&AnyTensor> for AnyTensor {
+    fn from(t: &AnyTensor) -> AnyTensor {
+        t.clone()
     }
 }
 
@@ -301,6 +312,12 @@ impl<K: Kind> Tensor<K> {
             t.any.place(|| "detach", at);
         }
         t
+    }
+
+    /// The same elements as a constant, which was computed from nothing: unlike [`detach`](Self::detach), it leaves no
+    /// trace of a way that was cut. Parameters and buffers store such.
+    pub fn to_constant(&self) -> Tensor<K> {
+        Tensor { any: self.any.to_constant(), kind: PhantomData }
     }
 
     /// The tensor, handed over to an assigning operator so that its memory takes the result. If that fails, what stays

@@ -261,6 +261,21 @@ impl<const N: usize> Joint<N> {
         self.outer.iter().map(|a| a.0).product()
     }
 
+    /// Calls `f` with the number and the positions of each element in `elements`, in row-major order.
+    pub fn for_elements(&self, elements: Range<usize>, mut f: impl FnMut(usize, [usize; N])) {
+        if elements.is_empty() {
+            return;
+        }
+        let runs = elements.start / self.inner..elements.end.div_ceil(self.inner);
+        self.for_runs(runs, |run, at| {
+            let first = run * self.inner;
+            for i in elements.start.max(first)..elements.end.min(first + self.inner) {
+                let steps = (i - first) as isize;
+                f(i, std::array::from_fn(|k| (at[k] as isize + steps * self.inner_strides[k]) as usize));
+            }
+        });
+    }
+
     /// Calls `f` with the number and the positions of each inner run in `runs`, in row-major order.
     pub fn for_runs(&self, runs: Range<usize>, mut f: impl FnMut(usize, [usize; N])) {
         if runs.is_empty() {

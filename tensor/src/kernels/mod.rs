@@ -10,4 +10,5 @@ pub mod number;
 pub mod reduce;
 pub mod select;
 pub mod simd;
+pub mod softmax;
 pub mod zip;

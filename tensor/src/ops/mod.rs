@@ -6,10 +6,12 @@ mod cast;
 mod compare;
 mod create;
 mod elementwise;
+mod loss;
 mod matmul;
 mod operators;
 mod reduce;
 mod shape;
+mod softmax;
 mod unary;
 
 use crate::dispatch::Op;
@@ -20,8 +22,18 @@ pub use create::{Literal, Nested, from_nested, scalar};
 pub(crate) use shape::{CONTIGUOUS, IDENTITY};
 
 /// The registry: one line per family file.
-pub(crate) static ALL: &[&[&Op]] =
-    &[unary::OPS, binary::OPS, compare::OPS, create::OPS, cast::OPS, reduce::OPS, shape::OPS, matmul::OPS];
+pub(crate) static ALL: &[&[&Op]] = &[
+    unary::OPS,
+    binary::OPS,
+    compare::OPS,
+    create::OPS,
+    cast::OPS,
+    reduce::OPS,
+    shape::OPS,
+    matmul::OPS,
+    softmax::OPS,
+    loss::OPS,
+];
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.
 ///

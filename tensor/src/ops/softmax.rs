@@ -1,0 +1,140 @@
+//! Softmax and its logarithm.
+
+use crate::attrs;
+use crate::dispatch::{Call, Gradient, Op, Outputs, Saves, apply1};
+use crate::dtype::with_dtype;
+use crate::error::Result;
+use crate::kernels::softmax;
+use crate::kind::Float;
+use crate::ops::elementwise::unsupported;
+use crate::ops::twin;
+use crate::par::Par;
+use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
+use crate::storage::Storage;
+use crate::tensor::{AnyTensor, Tensor};
+
+/// The operations of this file.
+pub(crate) static OPS: &[&Op] = &[&SOFTMAX, &LOG_SOFTMAX];
+
+/// Runs a kernel along the axis that the attributes name.
+fn forward(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
+    let x = call.input(0);
+    let (dtype, n) = (x.dtype(), x.elements());
+    if !dtype.is_float() {
+        return Err(unsupported(dtype).help("convert first: x.to_float()"));
+    }
+    let axis = x.shape().axis(call.attrs().int("axis"))?;
+    let storage = with_dtype!(float dtype, T => {
+        let mut storage = Storage::stale::<T>(n);
+        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+        let kernel = if log { softmax::log_softmax } else { softmax::softmax };
+        kernel(out, x.storage().slice(), x.layout(), axis, &Par::of(n));
+        storage
+    });
+    Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), dtype)])
+}
+
+fn samples(g: &mut Gen) -> Vec<Sample> {
+    let shape = g.shape(1, 3);
+    let axis = g.below(shape.rank()) as isize;
+    let axis = g.pick(&[axis, axis - shape.rank() as isize]);
+    vec![Sample::new([g.numbers(&shape, -3.0, 3.0)], attrs! { axis: axis })]
+}
+
+fn specials(g: &mut Gen) -> Vec<Sample> {
+    // Ties, and logits whose exponentials overflow in every precision.
+    let rows = [[0.0, 0.0, 0.0], [1000.0, 1001.0, 999.5]];
+    rows.iter().map(|row| Sample::new([g.tensor(row, &[3].into())], attrs! { axis: 0isize })).collect()
+}
+
+fn misuses() -> Vec<Misuse> {
+    vec![
+        Misuse::new([Tensor::zeros([2, 3]).into()], attrs! { axis: 2isize }, "axis 2 is out of range for rank 2"),
+        Misuse::new([Tensor::zeros(()).into()], attrs! { axis: 0isize }, "a tensor of rank 0 has no axes"),
+        Misuse::new([crate::Int::zeros([2]).into()], attrs! { axis: 0isize }, "precision I64 is not supported"),
+    ]
+}
+
+/// The operation of [`Tensor::softmax`].
+pub(crate) static SOFTMAX: Op = Op {
+    name: "softmax",
+    operands: &["input"],
+    forward: |call| forward(call, false),
+    gradient: Gradient::Rule {
+        saves: |_| Saves::OUTPUT,
+        vjp: |cx| {
+            let (y, axis) = (cx.output::<Float>(0), cx.attrs().int("axis"));
+            let gy = cx.g() * &y;
+            let sum = gy.sum_keepdim(axis);
+            cx.give(0, gy - y * sum);
+        },
+    },
+    info: || OpInfo {
+        family: Family::Norm,
+        numpy: "",
+        torch: "softmax",
+        precisions: FLOATS,
+        samples,
+        specials,
+        misuses,
+    },
+};
+
+/// The operation of [`Tensor::log_softmax`].
+pub(crate) static LOG_SOFTMAX: Op = Op {
+    name: "log_softmax",
+    operands: &["input"],
+    forward: |call| forward(call, true),
+    gradient: Gradient::Rule {
+        saves: |_| Saves::OUTPUT,
+        vjp: |cx| {
+            let (y, axis, g) = (cx.output::<Float>(0), cx.attrs().int("axis"), cx.g());
+            let sum = g.sum_keepdim(axis);
+            cx.give(0, g - y.exp() * sum);
+        },
+    },
+    info: || OpInfo {
+        family: Family::Norm,
+        numpy: "",
+        torch: "log_softmax",
+        precisions: FLOATS,
+        samples,
+        specials,
+        misuses,
+    },
+};
+
+twin! {
+    impl [] Tensor {
+        /// The exponentials of the elements, scaled to sum to 1 along `axis`: logits become probabilities.
+        ///
+        /// The largest element of each row is subtracted first, so nothing overflows. A row that holds NaN or
+        /// positive infinity, or nothing but negative infinities, becomes NaN.
+        ///
+        /// # Panics
+        /// If there is no such axis.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// let p = tensor![[1.0, 1.0], [1000.0, 0.0]].softmax(-1);
+        /// assert_eq!(p.to_vec::<f32>(), [0.5, 0.5, 1.0, 0.0]);
+        /// ```
+        pub fn softmax / try_softmax(&self, axis: isize) -> Tensor {
+            apply1(&SOFTMAX, attrs! { axis: axis }, &mut [self.into()])
+        }
+
+        /// The logarithm of [`softmax`](Self::softmax), computed without taking the logarithm of a probability that
+        /// has rounded to 0.
+        ///
+        /// # Panics
+        /// If there is no such axis.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![0.0, 1000.0].log_softmax(0).to_vec::<f32>(), [-1000.0, 0.0]);
+        /// ```
+        pub fn log_softmax / try_log_softmax(&self, axis: isize) -> Tensor {
+            apply1(&LOG_SOFTMAX, attrs! { axis: axis }, &mut [self.into()])
+        }
+    }
+}

@@ -6,7 +6,9 @@ pub use wengert_tensor::*;
 
 /// What programs need: `use wengert::prelude::*`.
 pub mod prelude {
-    pub use wengert_autograd::{Backward, Differentiate, Gradients};
+    pub use wengert_autograd::{
+        Backward, Differentiate, Gradients, grad, gradcheck, gradgradcheck, value_and_grad, vjp,
+    };
     pub use wengert_nn::{Buffer, Layer, Linear, Mode, Module, Param, Scope, Sequential, StateDict, Walk};
     pub use wengert_tensor::{
         Bool, DType, Error, Float, Int, Result, Shape, Tensor, no_grad, scalar, tensor, with_threads,

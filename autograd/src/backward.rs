@@ -226,7 +226,11 @@ fn run(y: &Tensor, mut options: Backward<'_>, at: &'static Location<'static>) ->
         },
         on_ready: options.on_ready.as_mut().map(|f| f.as_mut() as _),
     };
-    start(y, options.cotangent).and_then(|root| replay(vec![root], plan)).map_err(|e| e.in_op("backward", at))
+    let gradients = match y.is_tracked() {
+        true => seed(y, options.cotangent).and_then(|g| replay(vec![(y.edge().clone(), g)], plan)),
+        false => Err(not_connected("the tensor", y.edge())),
+    };
+    gradients.map_err(|e| e.in_op("backward", at))
 }
 
 /// The identities of variables.
@@ -234,34 +238,22 @@ pub(crate) fn targets(edges: &[Edge]) -> Result<Vec<LeafId>> {
     edges.iter().map(|edge| edge.variable().ok_or_else(|| Gradients::default().why_missing(edge))).collect()
 }
 
-/// Where a replay from `y` starts, and with which gradient.
-pub(crate) fn start(y: &Tensor, cotangent: Option<Tensor>) -> Result<(Edge, Tensor)> {
-    if !y.is_tracked() {
-        return Err(not_connected("the tensor", y.edge()));
+/// The gradient that a replay from `y` starts with: the one given, or 1.
+pub(crate) fn seed(y: &Tensor, cotangent: Option<Tensor>) -> Result<Tensor> {
+    match cotangent {
+        Some(c) if c.shape() == y.shape() && c.dtype() == y.dtype() => Ok(c),
+        Some(c) => Err(Error::new(format!(
+            "the cotangent is {} {}, and the tensor {} {}",
+            c.shape(),
+            c.dtype(),
+            y.shape(),
+            y.dtype()
+        ))
+        .kind_of(ErrorKind::Gradient)
+        .help("a cotangent has the shape and precision of what it is the gradient of")),
+        None if y.elements() == 1 => Ok(y.detach().ones_like()),
+        None => Err(Error::new(format!("needs a loss of one element, this tensor has shape {}", y.shape()))
+            .kind_of(ErrorKind::Gradient)
+            .help("reduce it with sum() or mean(), or give the gradient to start from: Backward::new().cotangent(&g)")),
     }
-    let cotangent = match cotangent {
-        Some(c) => {
-            if c.shape() != y.shape() || c.dtype() != y.dtype() {
-                return Err(Error::new(format!(
-                    "the cotangent is {} {}, and the tensor {} {}",
-                    c.shape(),
-                    c.dtype(),
-                    y.shape(),
-                    y.dtype()
-                ))
-                .kind_of(ErrorKind::Gradient)
-                .help("a cotangent has the shape and precision of what it is the gradient of"));
-            }
-            c
-        }
-        None if y.elements() == 1 => y.detach().ones_like(),
-        None => {
-            return Err(Error::new(format!("needs a loss of one element, this tensor has shape {}", y.shape()))
-                .kind_of(ErrorKind::Gradient)
-                .help(
-                    "reduce it with sum() or mean(), or give the gradient to start from: Backward::new().cotangent(&g)",
-                ));
-        }
-    };
-    Ok((y.edge().clone(), cotangent))
 }

@@ -69,6 +69,9 @@ pub(crate) fn replay(roots: Vec<(Edge, Tensor)>, plan: Plan<'_>) -> Result<Gradi
     }
     with_grad(create_graph, || {
         for (edge, cotangent) in roots {
+            if let Edge::Cut(cut) = &edge {
+                engine.note_cut(*cut);
+            }
             let (shape, dtype) = (cotangent.shape().clone(), cotangent.dtype());
             engine.receive(&edge, &shape, dtype, Contribution::Whole(cotangent))?;
             engine.used(&edge);

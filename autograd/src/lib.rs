@@ -4,9 +4,13 @@
 
 mod backward;
 mod engine;
+mod functional;
+mod gradcheck;
 mod gradients;
 
 pub use backward::{Backward, Differentiate};
+pub use functional::{IntoTensors, grad, grad_n, hvp, value_and_grad, value_and_grad_n, vjp};
+pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
 pub use gradients::{Gradients, Variable};
 
 // Gradients cross threads: checked at compile time.

@@ -11,6 +11,6 @@ pub mod prelude {
     };
     pub use wengert_nn::{Buffer, Layer, Linear, Mode, Module, Param, Scope, Sequential, StateDict, Walk};
     pub use wengert_tensor::{
-        Bool, DType, Error, Float, Int, Result, Shape, Tensor, no_grad, scalar, tensor, with_threads,
+        Bool, DType, Error, Float, Int, Result, Shape, Tensor, manual_seed, no_grad, scalar, tensor, with_threads,
     };
 }

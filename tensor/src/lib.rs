@@ -12,6 +12,7 @@ pub mod layout;
 mod ops;
 pub mod par;
 mod print;
+mod random;
 pub mod registry;
 mod shape;
 pub mod storage;
@@ -25,6 +26,7 @@ pub use ops::{IntoOperand, scalar};
 #[doc(hidden)]
 pub use ops::{Literal, Nested, from_nested};
 pub use par::with_threads;
+pub use random::{Rng, manual_seed, rng_state, set_rng_state, split_rng};
 pub use shape::{IntoDims, MAX_RANK, Shape};
 pub use tape::{is_grad_enabled, no_grad};
 pub use tensor::{AnyTensor, Tensor};

@@ -7,6 +7,7 @@ pub mod fill;
 pub mod gemm;
 pub mod map;
 pub mod number;
+pub mod random;
 pub mod reduce;
 pub mod select;
 pub mod simd;

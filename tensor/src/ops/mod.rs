@@ -5,10 +5,12 @@ mod binary;
 mod cast;
 mod compare;
 mod create;
+mod dropout;
 mod elementwise;
 mod loss;
 mod matmul;
 mod operators;
+mod random;
 mod reduce;
 mod shape;
 mod softmax;
@@ -33,6 +35,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     matmul::OPS,
     softmax::OPS,
     loss::OPS,
+    random::OPS,
+    dropout::OPS,
 ];
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.

@@ -6,6 +6,7 @@ use crate::dtype::{DType, Element, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::fill;
 use crate::kind::{Bool, Float, Int, Kind};
+use crate::ops::elementwise::unsupported;
 use crate::par::Par;
 use crate::registry::{ALL as ALL_PRECISIONS, Family, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::{IntoDims, Shape, checked_shape, shape_from};
@@ -165,6 +166,9 @@ pub(crate) static ARANGE: Op = {
     fn sequence(attrs: &Attrs) -> Result<Outputs> {
         let dtype = attrs.dtype("dtype");
         let bad = |e: &str| Error::new(e).kind_of(ErrorKind::Value);
+        if dtype == DType::Bool {
+            return Err(unsupported(dtype));
+        }
         if dtype.is_int() {
             let (start, end, step) = (attrs.int("start") as i128, attrs.int("end") as i128, attrs.int("step") as i128);
             if step == 0 {
@@ -175,12 +179,12 @@ pub(crate) static ARANGE: Op = {
             return Ok(fill_sequence(shape, dtype, |i| Value::Int((start + step * i as i128) as i64)));
         }
         let (start, end, step) = (attrs.float("start"), attrs.float("end"), attrs.float("step"));
-        let n = ((end - start) / step).ceil().max(0.0);
+        let n = ((end - start) / step).ceil();
         if step == 0.0 || !n.is_finite() {
             return Err(bad(&format!("start {start}, end {end} and step {step} give no finite sequence"))
                 .help("give finite numbers and a step other than 0"));
         }
-        let shape = checked_shape(&[if n < 1e18 { n as isize } else { isize::MAX }])?;
+        let shape = checked_shape(&[if n < 1e18 { n.max(0.0) as isize } else { isize::MAX }])?;
         Ok(fill_sequence(shape, dtype, |i| Value::Float(start + step * i as f64)))
     }
     fn fill_sequence(shape: Shape, dtype: DType, f: impl Fn(usize) -> Value + Sync) -> Outputs {
@@ -303,7 +307,7 @@ pub(crate) static EYE: Op = Op {
         family: Family::Fill,
         numpy: "eye",
         torch: "eye",
-        precisions: NUMERIC,
+        precisions: ALL_PRECISIONS,
         samples: |g| vec![Sample::new([], attrs! { n: g.below(4), dtype: g.dtype })],
         specials: |_| Vec::new(),
         misuses: || vec![Misuse::new([], attrs! { n: -2i64, dtype: DType::F32 }, "size -2 on axis 0 is negative")],

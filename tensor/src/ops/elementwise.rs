@@ -210,6 +210,9 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable) -> Result<Outputs> 
 /// Computes a comparison of two operands that broadcast.
 pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outputs> {
     let dtype = call.same_dtype()?;
+    if dtype == DType::Bool {
+        return Err(unsupported(dtype));
+    }
     let shape = call.input(0).shape().broadcast(call.input(1).shape())?;
     let n = shape.elements();
     let par = Par::of(n);

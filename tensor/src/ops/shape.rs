@@ -4,11 +4,12 @@ use smallvec::SmallVec;
 
 use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
-use crate::dtype::with_dtype;
+use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, Result, or_panic};
 use crate::kernels::copy;
 use crate::kind::Kind;
 use crate::layout::{Cut, Layout};
+use crate::ops::elementwise::unsupported;
 use crate::par::Par;
 use crate::registry::{ALL as ALL_PRECISIONS, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::{IntoDims, MAX_RANK, Shape, checked_shape};
@@ -347,6 +348,9 @@ pub(crate) static SLICE: Op = Op {
 pub(crate) static SLICE_ADD: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let dtype = call.same_dtype()?;
+        if dtype == DType::Bool {
+            return Err(unsupported(dtype));
+        }
         let shape = call.input(0).shape().clone();
         let cuts = cuts(&shape, call.attrs())?;
         let region = Layout::dense(shape.clone()).slice(&cuts);

@@ -1,0 +1,87 @@
+//! Every precision that an entry lists gives the result of the widest one; every other one is a clear error.
+
+use wengert::dispatch::{Attrs, Value};
+use wengert::{AnyTensor, DType};
+
+use crate::call::{cast, describe, every_op, every_sample, lent, samples, within};
+
+/// The attributes of an operation without inputs, for another precision.
+fn in_precision(attrs: &Attrs, dtype: DType) -> Attrs {
+    attrs.iter().fold(Attrs::NONE, |all, (name, value)| match value {
+        Value::DType(_) => all.with(name, dtype),
+        other => all.with(name, other.clone()),
+    })
+}
+
+#[test]
+fn narrow_precisions_agree_with_the_widest() {
+    for dtype in DType::ALL {
+        let wide = if dtype.is_float() { DType::F64 } else { DType::I64 };
+        every_sample(dtype, 12, |op, sample| {
+            let own = lent(op, &sample.attrs, &sample.inputs).map_err(|e| e.to_string())?;
+            if dtype == wide || !(op.info)().precisions.contains(&wide) {
+                return Ok(());
+            }
+            // A mask stays a mask.
+            let usual = &samples(op, 0, wide)[0].inputs;
+            let follows = |i: usize| usual.get(i).is_none_or(|x| x.dtype() == wide);
+            let widen = |(i, x): (usize, &AnyTensor)| match x.dtype() == dtype && follows(i) {
+                true => cast(x, wide),
+                false => x.clone(),
+            };
+            let widened: Vec<AnyTensor> = sample.inputs.iter().enumerate().map(widen).collect();
+            let attrs = if sample.inputs.is_empty() { in_precision(&sample.attrs, wide) } else { sample.attrs.clone() };
+            let reference = lent(op, &attrs, &widened).map_err(|e| e.to_string())?;
+            if own.len() != reference.len() {
+                return Err(format!("{} outputs in {dtype}, {} in {wide}", own.len(), reference.len()));
+            }
+            for (k, (own, reference)) in own.iter().zip(&reference).enumerate() {
+                // Where the wide result has the wide precision, the other one must have the narrow one.
+                let expected =
+                    if reference.dtype() == wide && !widened.is_empty() { None } else { Some(reference.dtype()) };
+                if own.dtype() != dtype && expected.is_none_or(|d| d != own.dtype()) && own.dtype() != reference.dtype()
+                {
+                    return Err(format!("output {k} is {} for {dtype}, {} for {wide}", own.dtype(), reference.dtype()));
+                }
+                if own.shape() != reference.shape() {
+                    return Err(format!("output {k} is {} in {dtype}, {} in {wide}", own.shape(), reference.shape()));
+                }
+                let rounded = if own.dtype().is_float() { reference.clone() } else { cast(reference, own.dtype()) };
+                let tolerance = 32.0 * own.dtype().epsilon();
+                within(tolerance, &own.to_f64_vec(), &rounded.to_f64_vec()).map_err(|e| format!("output {k}: {e}"))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn other_precisions_are_errors_that_name_the_operation() {
+    every_op(|op| {
+        let taken = (op.info)().precisions;
+        for dtype in DType::ALL.into_iter().filter(|d| !taken.contains(d)) {
+            let usual = samples(op, 0, taken[0]);
+            for sample in usual {
+                let attrs =
+                    if sample.inputs.is_empty() { in_precision(&sample.attrs, dtype) } else { sample.attrs.clone() };
+                // As many inputs as share the first number's precision turn into the one that is not taken.
+                let inputs: Vec<AnyTensor> = sample
+                    .inputs
+                    .iter()
+                    .map(|x| if x.dtype() == taken[0] { cast(x, dtype) } else { x.clone() })
+                    .collect();
+                let e = match lent(op, &attrs, &inputs) {
+                    Ok(_) => {
+                        return Err(format!("takes {dtype}, which its entry does not list; {}", describe(&sample)));
+                    }
+                    Err(e) => e,
+                };
+                let text = e.to_string();
+                if e.op() != Some(op.name) || !text.contains(dtype.name()) {
+                    return Err(format!("with {dtype} the error is unclear: {text}"));
+                }
+            }
+        }
+        Ok(())
+    });
+}

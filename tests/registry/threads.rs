@@ -1,0 +1,112 @@
+//! Results have the same bits for any number of threads.
+
+use wengert::dispatch::{Attrs, Op};
+use wengert::registry::{Family, find};
+use wengert::{AnyTensor, DType, Tensor, attrs, with_threads};
+
+use crate::call::{as_variables, every_op, gradients_of, has_rule, lent, same_bits, samples};
+
+/// That outputs and gradients have the same bits with 1, 2, 3 and 8 threads.
+fn same_for_any_number(op: &'static Op, attrs: &Attrs, inputs: &[AnyTensor]) -> Result<(), String> {
+    let run = |threads: usize| -> Result<Vec<AnyTensor>, String> {
+        with_threads(threads, || {
+            let inputs = if has_rule(op) { as_variables(inputs) } else { inputs.to_vec() };
+            let outputs = lent(op, attrs, &inputs).map_err(|e| e.to_string())?;
+            let gradients = if has_rule(op) { gradients_of(&inputs, &outputs) } else { Vec::new() };
+            Ok(outputs.into_iter().chain(gradients).collect())
+        })
+    };
+    let one = run(1)?;
+    for threads in [2, 3, 8] {
+        same_bits(&format!("{threads} threads: result"), &run(threads)?, &one)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn samples_have_the_same_bits() {
+    every_op(|op| {
+        let dtype = (op.info)().precisions[0];
+        (0..4).flat_map(|seed| samples(op, seed, dtype)).try_for_each(|s| same_for_any_number(op, &s.attrs, &s.inputs))
+    });
+}
+
+/// The elements of a sample over and over, so that they stay within what the operation takes.
+fn tiled(x: &AnyTensor, n: usize) -> AnyTensor {
+    let times = n.div_ceil(x.elements());
+    let place = |x: &dyn Fn() -> AnyTensor| x();
+    match x.dtype() {
+        d if d.is_float() => place(&|| {
+            let x = x.float().expect("floats").reshape([1, -1]).expand([times, x.elements()]);
+            x.reshape([-1]).narrow(0, 0, n).contiguous().into()
+        }),
+        d if d.is_int() => place(&|| {
+            let x = x.int().expect("integers").reshape([1, -1]).expand([times, x.elements()]);
+            x.reshape([-1]).narrow(0, 0, n).contiguous().into()
+        }),
+        _ => place(&|| {
+            let x = x.bool().expect("truth values").reshape([1, -1]).expand([times, x.elements()]);
+            x.reshape([-1]).narrow(0, 0, n).contiguous().into()
+        }),
+    }
+}
+
+#[test]
+fn large_elementwise_results_have_the_same_bits() {
+    const N: usize = 300_001;
+    every_op(|op| {
+        let info = (op.info)();
+        if !matches!(info.family, Family::Map | Family::Zip | Family::Select) {
+            return Ok(());
+        }
+        let sample = (0..100)
+            .flat_map(|seed| samples(op, seed, info.precisions[0]))
+            .find(|s| s.inputs.iter().all(|x| x.elements() > 0) && s.inputs.iter().any(|x| x.elements() > 3));
+        let sample = sample.ok_or("has no sample of more than three elements")?;
+        let inputs: Vec<AnyTensor> = sample.inputs.iter().map(|x| tiled(x, N)).collect();
+        same_for_any_number(op, &sample.attrs, &inputs)
+    });
+}
+
+/// Numbers that look random, the same on every machine.
+fn noise(shape: &[usize], dtype: DType) -> AnyTensor {
+    let n: usize = shape.iter().product();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let values = (0..n).map(|_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f64 / (1u64 << 24) as f64 - 0.5
+    });
+    Tensor::from_vec(values.collect(), shape).to_dtype(dtype).into()
+}
+
+#[test]
+fn large_reductions_and_products_have_the_same_bits() {
+    for dtype in [DType::F32, DType::F64] {
+        for name in ["sum", "mean", "max", "min"] {
+            let op = find(name).expect("a reduction of the registry");
+            for (shape, axes) in [
+                (&[300_000][..], vec![0i64]),
+                (&[3000, 100], vec![0]),
+                (&[3000, 100], vec![1]),
+                (&[30, 100, 100], vec![0, 2]),
+                (&[3000, 100], vec![0, 1]),
+                (&[3, 100_000], vec![1]),
+            ] {
+                same_for_any_number(op, &attrs! { axes: &axes[..] }, &[noise(shape, dtype)])
+                    .unwrap_or_else(|e| panic!("{name} of {shape:?} over {axes:?}: {e}"));
+            }
+        }
+        let op = find("matmul").expect("an operation of the registry");
+        for (a, b) in [
+            (&[200, 300][..], &[300, 100][..]),
+            (&[1, 5000], &[5000, 300]),
+            (&[8, 70, 90], &[90, 60]),
+            (&[6, 50, 60], &[6, 60, 70]),
+            (&[300], &[300, 700]),
+            (&[700, 300], &[300]),
+        ] {
+            same_for_any_number(op, &Attrs::NONE, &[noise(a, dtype), noise(b, dtype)])
+                .unwrap_or_else(|e| panic!("matmul of {a:?} and {b:?}: {e}"));
+        }
+    }
+}

@@ -431,16 +431,22 @@ impl Call<'_, '_> {
     /// # Errors
     /// If they differ; the message names both and the cast.
     pub fn same_dtype(&self) -> Result<DType> {
-        let first = self.input(0).dtype();
-        for i in 1..self.len() {
-            let other = self.input(i).dtype();
-            if other != first {
-                return Err(Error::new(format!("precisions differ: {first} and {other}"))
-                    .kind_of(ErrorKind::DType)
-                    .help(format!("nothing is promoted silently: cast one of them with to_dtype(DType::{first})")));
-            }
+        self.same_dtype_of(0..self.len())
+    }
+
+    /// Checks that the inputs numbered `which`, at least one, have one precision, and returns it.
+    ///
+    /// # Errors
+    /// If they differ; the message names both and the cast.
+    pub fn same_dtype_of(&self, which: impl IntoIterator<Item = usize>) -> Result<DType> {
+        let mut dtypes = which.into_iter().map(|i| self.input(i).dtype());
+        let first = dtypes.next().expect("at least one input is named");
+        match dtypes.find(|&d| d != first) {
+            None => Ok(first),
+            Some(other) => Err(Error::new(format!("precisions differ: {first} and {other}"))
+                .kind_of(ErrorKind::DType)
+                .help(format!("nothing is promoted silently: cast one of them with to_dtype(DType::{first})"))),
         }
-        Ok(first)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The copy family: strided to dense, dense into a region, and casts.
+//! The copy family: strided to dense, into a region, and casts.
 
 use crate::dtype::Element;
-use crate::layout::{Joint, Layout};
+use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par};
+use crate::shape::Shape;
 
 /// Calls `f` with every element in row-major order.
 pub fn for_each<T: Copy>(x: &[T], layout: &Layout, mut f: impl FnMut(T)) {
@@ -60,18 +61,59 @@ pub fn strided_run<T: Copy>(out: &mut [T], x: &[T], at: usize, step: isize) {
     }
 }
 
-/// Writes the dense `x` to the places that `layout` names in `out`, each combined with what is there by `f`.
-pub fn scatter<T: Element>(out: &mut [T], layout: &Layout, x: &[T], f: impl Fn(T, T) -> T) {
+/// Combines the elements that `layout` names with those of a region of the dense `out`, which has shape `shape`:
+/// `out = f(out, x)` at the positions that `cuts` keep, one cut for each axis.
+#[allow(clippy::too_many_arguments)] // a region, what goes into it, and how
+pub fn into_region<T: Element>(
+    out: &mut [T],
+    shape: &Shape,
+    cuts: &[Cut],
+    x: &[T],
+    layout: &Layout,
+    f: impl Fn(T, T) -> T + Sync,
+    par: &Par,
+) {
     if layout.elements() == 0 {
         return;
     }
-    let joint = Joint::new(layout.shape(), [layout]);
-    let (inner, step) = (joint.inner, joint.inner_strides[0]);
-    joint.for_runs(0..joint.runs(), |run, [at]| {
-        for (i, &v) in x[run * inner..][..inner].iter().enumerate() {
-            let o = &mut out[(at as isize + i as isize * step) as usize];
-            *o = f(*o, v);
-        }
+    let Some((&lead, rest)) = cuts.split_first() else {
+        out[0] = f(out[0], x[layout.offset()]);
+        return;
+    };
+    // Towards higher positions along the first axis, so that blocks of it are blocks of `out`.
+    let all = |count: usize| Cut { start: 0, step: 1, count };
+    let (start, step, source) = if lead.count > 1 && lead.step < 0 {
+        let mut turned: Vec<Cut> = layout.shape().iter().map(|&n| all(n)).collect();
+        turned[0] = Cut { start: lead.count - 1, step: -1, count: lead.count };
+        let last = lead.start as isize + (lead.count as isize - 1) * lead.step;
+        (last as usize, lead.step.unsigned_abs(), layout.slice(&turned))
+    } else {
+        (lead.start, lead.step.unsigned_abs().max(1), layout.clone())
+    };
+    let row = out.len() / shape[0];
+    let within = Layout::dense(shape[1..].into()).slice(rest);
+    let stride = step * row;
+    let rows = (GRAIN / within.elements()).clamp(1, lead.count);
+    let out = &mut out[start * row..][..(lead.count - 1) * stride + row];
+    par.chunks_mut(out, rows * stride, |block, part| {
+        let mut own: Vec<Cut> = layout.shape().iter().map(|&n| all(n)).collect();
+        own[0] = Cut { start: block * rows, step: 1, count: rows.min(lead.count - block * rows) };
+        let source = source.slice(&own);
+        let mut strides = within.strides();
+        strides.insert(0, stride as isize);
+        let target = Layout::strided(source.shape().clone(), strides, within.offset());
+        let joint = Joint::new(source.shape(), [&target, &source]);
+        let (inner, [to_step, from_step]) = (joint.inner, joint.inner_strides);
+        joint.for_runs(0..joint.runs(), |_, [to, from]| {
+            if (to_step, from_step) == (1, 1) {
+                part[to..][..inner].iter_mut().zip(&x[from..]).for_each(|(o, &v)| *o = f(*o, v));
+                return;
+            }
+            for i in 0..inner as isize {
+                let o = &mut part[(to as isize + i * to_step) as usize];
+                *o = f(*o, x[(from as isize + i * from_step) as usize]);
+            }
+        });
     });
 }
 

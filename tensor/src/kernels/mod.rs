@@ -4,11 +4,13 @@
 
 pub mod copy;
 pub mod fill;
+pub mod gather;
 pub mod gemm;
 pub mod map;
 pub mod number;
 pub mod random;
 pub mod reduce;
+pub mod scatter;
 pub mod select;
 pub mod simd;
 pub mod softmax;

@@ -1,7 +1,7 @@
 //! Conversion between precisions and kinds.
 
 use crate::attrs;
-use crate::dispatch::{Call, Gradient, Op, Outputs, Saves, apply1};
+use crate::dispatch::{Gradient, Op, Saves, apply1};
 use crate::dtype::{DType, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::copy;
@@ -13,60 +13,58 @@ use crate::tensor::{AnyTensor, Tensor};
 /// The operations of this file.
 pub(crate) static OPS: &[&Op] = &[&CAST];
 
+/// The elements of `x` in another precision; `x` itself where it has that one.
+pub(super) fn cast(x: &AnyTensor, to: DType) -> AnyTensor {
+    if x.dtype() == to {
+        return x.view(x.layout().clone());
+    }
+    let n = x.elements();
+    let storage = if to == DType::Bool {
+        with_dtype!(x.dtype(), A => {
+            let mut storage = Storage::stale::<u8>(n);
+            let mut out = storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n].iter_mut();
+            copy::for_each(x.storage().slice::<A>(), x.layout(), |v| {
+                *out.next().expect("as many as elements") = (v != A::default()) as u8;
+            });
+            storage
+        })
+    } else {
+        with_dtype!(x.dtype(), A => with_dtype!(to, B => {
+            let mut storage = Storage::stale::<B>(n);
+            let out = &mut storage.unique_mut::<B>().expect("a fresh buffer is unique")[..n];
+            copy::cast::<A, B>(out, x.storage().slice(), x.layout());
+            storage
+        }))
+    };
+    AnyTensor::dense(storage, x.shape().clone(), to)
+}
+
 /// The operation of [`Tensor::to_dtype`] and of the conversions between kinds.
-pub(crate) static CAST: Op = {
-    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        let to = call.attrs().dtype("dtype");
-        let x = call.input(0);
-        if x.dtype() == to {
-            return Ok(smallvec::smallvec![x.view(x.layout().clone())]);
-        }
-        let n = x.elements();
-        let storage = if to == DType::Bool {
-            with_dtype!(x.dtype(), A => {
-                let mut storage = Storage::stale::<u8>(n);
-                let mut out = storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n].iter_mut();
-                copy::for_each(x.storage().slice::<A>(), x.layout(), |v| {
-                    *out.next().expect("as many as elements") = (v != A::default()) as u8;
-                });
-                storage
-            })
-        } else {
-            with_dtype!(x.dtype(), A => with_dtype!(to, B => {
-                let mut storage = Storage::stale::<B>(n);
-                let out = &mut storage.unique_mut::<B>().expect("a fresh buffer is unique")[..n];
-                copy::cast::<A, B>(out, x.storage().slice(), x.layout());
-                storage
-            }))
-        };
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), to)])
-    }
-    Op {
-        name: "cast",
-        operands: &["input"],
-        forward,
-        gradient: Gradient::Rule {
-            saves: |_| Saves::NONE,
-            vjp: |cx| {
-                let dtype = cx.input_dtype(0);
-                let g = cx.g().to_dtype(dtype);
-                cx.give(0, g);
-            },
+pub(crate) static CAST: Op = Op {
+    name: "cast",
+    operands: &["input"],
+    forward: |call| Ok(smallvec::smallvec![cast(call.input(0), call.attrs().dtype("dtype"))]),
+    gradient: Gradient::Rule {
+        saves: |_| Saves::NONE,
+        vjp: |cx| {
+            let dtype = cx.input_dtype(0);
+            let g = cx.g().to_dtype(dtype);
+            cx.give(0, g);
         },
-        info: || OpInfo {
-            family: Family::Copy,
-            numpy: "astype",
-            torch: "to",
-            precisions: ALL,
-            samples: |g| {
-                let shape = g.shape(0, 3);
-                let to = if g.dtype == DType::F64 { DType::F64 } else { g.pick(&DType::ALL) };
-                vec![Sample::new([g.numbers(&shape, -3.0, 100.0)], attrs! { dtype: to })]
-            },
-            specials: |_| Vec::new(),
-            misuses: Vec::<Misuse>::new,
+    },
+    info: || OpInfo {
+        family: Family::Copy,
+        numpy: "astype",
+        torch: "to",
+        precisions: ALL,
+        samples: |g| {
+            let shape = g.shape(0, 3);
+            let to = if g.dtype == DType::F64 { DType::F64 } else { g.pick(&DType::ALL) };
+            vec![Sample::new([g.numbers(&shape, -3.0, 100.0)], attrs! { dtype: to })]
         },
-    }
+        specials: |_| Vec::new(),
+        misuses: Vec::<Misuse>::new,
+    },
 };
 
 fn wrong_kind(dtype: DType, kind: &str, help: &str) -> Error {

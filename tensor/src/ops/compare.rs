@@ -2,7 +2,7 @@
 
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::{DType, with_dtype};
-use crate::error::{Error, ErrorKind, Result, or_panic};
+use crate::error::{Result, or_panic};
 use crate::kernels::number::{Mask, Real, Whole};
 use crate::kernels::select;
 use crate::kernels::zip::CompareBody;
@@ -306,22 +306,18 @@ pub(crate) static WHERE: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let mask = call.input(0).bool()?;
         let mask = mask.as_any();
+        let dtype = call.same_dtype_of([1, 2])?;
         let (x, y) = (call.input(1), call.input(2));
-        if x.dtype() != y.dtype() {
-            return Err(Error::new(format!("precisions differ: {} and {}", x.dtype(), y.dtype()))
-                .kind_of(ErrorKind::DType)
-                .help(format!("cast one of them with to_dtype(DType::{})", x.dtype())));
-        }
         let shape = mask.shape().broadcast(x.shape())?.broadcast(y.shape())?;
         let n = shape.elements();
-        let storage = with_dtype!(x.dtype(), T => {
+        let storage = with_dtype!(dtype, T => {
             let mut storage = Storage::stale::<T>(n);
             let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
             let (m, a, b) = (mask.storage().slice(), x.storage().slice(), y.storage().slice());
             select::select::<T>(out, &shape, (m, mask.layout()), (a, x.layout()), (b, y.layout()), &Par::of(n));
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, x.dtype())])
+        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let g = cx.g();

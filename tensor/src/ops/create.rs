@@ -17,7 +17,7 @@ use crate::tensor::{AnyTensor, Tensor};
 pub(crate) static OPS: &[&Op] = &[&FULL, &ARANGE, &EYE];
 
 /// A constant as an attribute: exact for integers.
-fn element<T: Element>(value: &Value) -> T {
+pub(crate) fn element<T: Element>(value: &Value) -> T {
     match value {
         Value::Int(v) => T::from_i64(*v),
         Value::Bool(v) => T::from_i64(*v as i64),

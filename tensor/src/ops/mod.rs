@@ -7,12 +7,15 @@ mod compare;
 mod create;
 mod dropout;
 mod elementwise;
+mod gather;
+mod join;
 mod loss;
 mod matmul;
 mod operators;
 mod random;
 mod reduce;
 mod shape;
+mod slice;
 mod softmax;
 mod unary;
 
@@ -37,6 +40,9 @@ pub(crate) static ALL: &[&[&Op]] = &[
     loss::OPS,
     random::OPS,
     dropout::OPS,
+    slice::OPS,
+    join::OPS,
+    gather::OPS,
 ];
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.

@@ -1,31 +1,30 @@
-//! Operations that change the shape or the order of elements: views where they can be, copies where they must.
+//! Operations that change the shape or the order of axes: views where they can be, copies where they must.
 
 use smallvec::SmallVec;
 
 use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
-use crate::dtype::{DType, with_dtype};
+use crate::dtype::with_dtype;
 use crate::error::{Error, Result, or_panic};
 use crate::kernels::copy;
 use crate::kind::Kind;
-use crate::layout::{Cut, Layout};
-use crate::ops::elementwise::unsupported;
+use crate::layout::Layout;
 use crate::par::Par;
-use crate::registry::{ALL as ALL_PRECISIONS, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
+use crate::registry::{ALL as ALL_PRECISIONS, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::{IntoDims, MAX_RANK, Shape, checked_shape};
 use crate::storage::Storage;
 use crate::tape::Vjp;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&IDENTITY, &CONTIGUOUS, &RESHAPE, &PERMUTE, &EXPAND, &SLICE, &SLICE_ADD];
+pub(crate) static OPS: &[&Op] = &[&IDENTITY, &CONTIGUOUS, &RESHAPE, &PERMUTE, &EXPAND];
 
-fn one(t: AnyTensor) -> Result<Outputs> {
+pub(super) fn one(t: AnyTensor) -> Result<Outputs> {
     Ok(smallvec::smallvec![t])
 }
 
 /// The elements of `x` in a fresh dense buffer.
-fn copied(x: &AnyTensor) -> AnyTensor {
+pub(super) fn copied(x: &AnyTensor) -> AnyTensor {
     let n = x.elements();
     let storage = with_dtype!(x.dtype(), T => {
         let mut storage = Storage::stale::<T>(n);
@@ -36,12 +35,17 @@ fn copied(x: &AnyTensor) -> AnyTensor {
     AnyTensor::dense(storage, x.shape().clone(), x.dtype())
 }
 
+/// `x` if it is dense, else a dense copy.
+pub(super) fn dense(x: AnyTensor) -> AnyTensor {
+    if x.layout().is_dense() { x } else { copied(&x) }
+}
+
 fn pass_through(cx: &mut Vjp<'_>) {
     let g = cx.g();
     cx.give(0, g);
 }
 
-fn any_sample(g: &mut Gen) -> AnyTensor {
+pub(super) fn any_sample(g: &mut Gen) -> AnyTensor {
     let shape = g.shape(0, 3);
     g.numbers(&shape, -2.0, 2.0)
 }
@@ -255,168 +259,6 @@ pub(crate) static EXPAND: Op = {
     }
 };
 
-/// The cuts that a slice's attributes stand for.
-fn cuts(shape: &Shape, attrs: &Attrs) -> Result<SmallVec<[Cut; 4]>> {
-    let (starts, steps, counts) = (attrs.ints("starts"), attrs.ints("steps"), attrs.ints("counts"));
-    if starts.len() != shape.rank() || steps.len() != shape.rank() || counts.len() != shape.rank() {
-        return Err(Error::new(format!("{} cuts for rank {}", starts.len(), shape.rank())));
-    }
-    let mut cuts = SmallVec::new();
-    for axis in 0..shape.rank() {
-        let (start, step, count) = (starts[axis], steps[axis], counts[axis]);
-        let last = count.checked_sub(1).and_then(|n| n.checked_mul(step)).and_then(|r| r.checked_add(start));
-        let inside = |p: isize| p >= 0 && (p as usize) < shape[axis];
-        if count < 0 || (count > 0 && !(inside(start) && last.is_some_and(inside))) {
-            return Err(Error::new(format!(
-                "{count} positions from {start} in steps of {step} leave axis {axis}, which has size {}",
-                shape[axis]
-            ))
-            .kind_of(crate::error::ErrorKind::Index));
-        }
-        cuts.push(Cut { start: start as usize, step, count: count as usize });
-    }
-    Ok(cuts)
-}
-
-fn cut_attrs(cuts: &[Cut]) -> Attrs {
-    let starts: Vec<usize> = cuts.iter().map(|c| c.start).collect();
-    let steps: Vec<isize> = cuts.iter().map(|c| c.step).collect();
-    let counts: Vec<usize> = cuts.iter().map(|c| c.count).collect();
-    attrs! { starts: &starts[..], steps: &steps[..], counts: &counts[..] }
-}
-
-fn sample_cuts(g: &mut Gen, shape: &Shape) -> Vec<Cut> {
-    shape
-        .iter()
-        .map(|&n| {
-            let count = g.below(n + 1);
-            let step = if count <= 1 { g.pick(&[1, -1, 2]) } else { 1.max((n - 1) / (count - 1)) as isize };
-            let reach = count.saturating_sub(1) * step.unsigned_abs();
-            let low = if n == 0 { 0 } else { g.below(n - reach) };
-            if g.below(3) == 0 && count > 0 {
-                Cut { start: low + reach, step: -step.abs(), count }
-            } else {
-                Cut { start: low, step, count }
-            }
-        })
-        .collect()
-}
-
-fn outside() -> Attrs {
-    attrs! { starts: [0i64, 1], steps: [1i64, 1], counts: [2i64, 3] }
-}
-
-/// The operation of [`Tensor::slice_cuts`], and so of slicing, flipping, narrowing and selecting.
-pub(crate) static SLICE: Op = Op {
-    name: "slice",
-    operands: &["input"],
-    forward: |call| {
-        let x = call.input(0);
-        one(x.view(x.layout().slice(&cuts(x.shape(), call.attrs())?)))
-    },
-    gradient: Gradient::Rule {
-        saves: |_| Saves::NONE,
-        vjp: |cx| {
-            let g = cx.g();
-            let attrs = cx.attrs().clone();
-            cx.give_into(0, &SLICE_ADD, attrs, [g.into()]);
-        },
-    },
-    info: || OpInfo {
-        family: Family::Copy,
-        numpy: "s_",
-        torch: "narrow",
-        precisions: ALL_PRECISIONS,
-        samples: |g| {
-            let x = any_sample(g);
-            let cuts = sample_cuts(g, &x.shape().clone());
-            vec![Sample::new([x], cut_attrs(&cuts))]
-        },
-        specials: |_| Vec::new(),
-        misuses: || {
-            vec![Misuse::new(
-                [Tensor::zeros([2, 3]).into()],
-                outside(),
-                "3 positions from 1 in steps of 1 leave axis 1, which has size 3",
-            )]
-        },
-    },
-};
-
-/// Adds the second input to a slice of the first: how the gradient of a slice is accumulated, in place where it can
-/// be.
-pub(crate) static SLICE_ADD: Op = {
-    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        let dtype = call.same_dtype()?;
-        if dtype == DType::Bool {
-            return Err(unsupported(dtype));
-        }
-        let shape = call.input(0).shape().clone();
-        let cuts = cuts(&shape, call.attrs())?;
-        let region = Layout::dense(shape.clone()).slice(&cuts);
-        if region.shape() != call.input(1).shape() {
-            return Err(Error::new(format!("the slice has shape {}, not {}", region.shape(), call.input(1).shape())));
-        }
-        let mut base = match call.reuse(0) {
-            Some(storage) => AnyTensor::dense(storage, shape, dtype),
-            None => copied(call.input(0)),
-        };
-        let x = match call.input(1).layout().is_dense() {
-            true => call.input(1).clone(),
-            false => copied(call.input(1)),
-        };
-        crate::dtype::with_dtype!(dtype, T => {
-            use crate::dtype::Element;
-            let out = base.storage_mut().unique_mut::<T>().expect("reused or copied");
-            let n = x.elements();
-            copy::scatter::<T>(out, &region, &x.storage().slice::<T>()[..n], |a, b| {
-                if T::DTYPE.is_float() { T::from_f64(a.to_f64() + b.to_f64()) } else { T::from_i64(a.to_i64().wrapping_add(b.to_i64())) }
-            });
-        });
-        one(base)
-    }
-    Op {
-        name: "slice_add",
-        operands: &["input", "addend"],
-        forward,
-        gradient: Gradient::Rule {
-            saves: |_| Saves::NONE,
-            vjp: |cx| {
-                let g = cx.g();
-                if cx.needs(1) {
-                    let part = or_panic(apply1(&SLICE, cx.attrs().clone(), &mut [(&g).into()]));
-                    cx.give(1, part);
-                }
-                cx.give(0, g);
-            },
-        },
-        info: || OpInfo {
-            family: Family::Copy,
-            numpy: "",
-            torch: "",
-            precisions: NUMERIC,
-            samples: |g| {
-                let x = any_sample(g);
-                let cuts = sample_cuts(g, &x.shape().clone());
-                let part: Shape = cuts.iter().map(|c| c.count).collect();
-                vec![Sample::new([x, g.numbers(&part, -2.0, 2.0)], cut_attrs(&cuts))]
-            },
-            specials: |_| Vec::new(),
-            misuses: || {
-                let x = Tensor::zeros([2, 3]);
-                vec![
-                    Misuse::new([(&x).into(), (&x).into()], outside(), "leave axis 1, which has size 3"),
-                    Misuse::new(
-                        [(&x).into(), Tensor::zeros([2, 2]).into()],
-                        attrs! { starts: [0i64, 0], steps: [1i64, 1], counts: [2i64, 3] },
-                        "the slice has shape [2, 3], not [2, 2]",
-                    ),
-                ]
-            },
-        },
-    }
-};
-
 impl<K: Kind> Tensor<K> {
     /// The same elements, in row-major order, in another shape. One size may be -1: it is computed.
     ///
@@ -501,7 +343,16 @@ impl<K: Kind> Tensor<K> {
     /// ```
     #[track_caller]
     pub fn t(&self) -> Tensor<K> {
-        self.transpose(-2, -1)
+        or_panic(self.try_t())
+    }
+
+    /// Fallible form of [`t`](Self::t).
+    ///
+    /// # Errors
+    /// If the rank is below 2.
+    #[track_caller]
+    pub fn try_t(&self) -> Result<Tensor<K>> {
+        self.try_transpose(-2, -1)
     }
 
     /// The tensor repeated along axes of size 1, and along new axes in front, to `shape`. A view: nothing is copied.
@@ -638,81 +489,5 @@ impl<K: Kind> Tensor<K> {
         let axes = crate::dispatch::in_op("squeeze", &[("input", self.as_any())], at, axes)?;
         let shape: Shape = (0..self.rank()).filter(|a| !axes.contains(a)).map(|a| self.shape()[a]).collect();
         apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()])
-    }
-
-    /// Along each axis, the positions that a [`Cut`] keeps. A view. Slicing by ranges is [`i`](Self::i).
-    ///
-    /// # Panics
-    /// If there is not one cut for each axis, or a cut leaves its axis.
-    #[track_caller]
-    pub fn slice_cuts(&self, cuts: &[Cut]) -> Tensor<K> {
-        or_panic(self.try_slice_cuts(cuts))
-    }
-
-    /// Fallible form of [`slice_cuts`](Self::slice_cuts).
-    ///
-    /// # Errors
-    /// If there is not one cut for each axis, or a cut leaves its axis.
-    #[track_caller]
-    pub fn try_slice_cuts(&self, cuts: &[Cut]) -> Result<Tensor<K>> {
-        apply1(&SLICE, cut_attrs(cuts), &mut [self.into()])
-    }
-
-    /// `len` positions of `axis` from `start` on. A view.
-    ///
-    /// # Panics
-    /// If they leave the axis.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![1, 2, 3, 4].narrow(0, 1, 2).to_vec::<i64>(), [2, 3]);
-    /// ```
-    #[track_caller]
-    pub fn narrow(&self, axis: isize, start: usize, len: usize) -> Tensor<K> {
-        or_panic(self.try_narrow(axis, start, len))
-    }
-
-    /// Fallible form of [`narrow`](Self::narrow).
-    ///
-    /// # Errors
-    /// If the positions leave the axis.
-    #[track_caller]
-    pub fn try_narrow(&self, axis: isize, start: usize, len: usize) -> Result<Tensor<K>> {
-        let at = std::panic::Location::caller();
-        let axis = crate::dispatch::in_op("narrow", &[("input", self.as_any())], at, self.shape().axis(axis))?;
-        let mut cuts: SmallVec<[Cut; 4]> = self.shape().iter().map(|&count| Cut { start: 0, step: 1, count }).collect();
-        cuts[axis] = Cut { start, step: 1, count: len };
-        self.try_slice_cuts(&cuts)
-    }
-
-    /// The elements in reverse order along `axes`. A view.
-    ///
-    /// # Panics
-    /// If an axis does not exist, or is named twice.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![[1, 2], [3, 4]].flip(1).to_vec::<i64>(), [2, 1, 4, 3]);
-    /// ```
-    #[track_caller]
-    pub fn flip(&self, axes: impl IntoDims) -> Tensor<K> {
-        or_panic(self.try_flip(axes))
-    }
-
-    /// Fallible form of [`flip`](Self::flip).
-    ///
-    /// # Errors
-    /// If an axis does not exist, or is named twice.
-    #[track_caller]
-    pub fn try_flip(&self, axes: impl IntoDims) -> Result<Tensor<K>> {
-        let at = std::panic::Location::caller();
-        let axes = self.shape().axes(&axes.into_dims(self.rank()));
-        let axes = crate::dispatch::in_op("flip", &[("input", self.as_any())], at, axes)?;
-        let cut = |(axis, &count): (usize, &usize)| match axes.contains(&axis) {
-            true => Cut { start: count.saturating_sub(1), step: -1, count },
-            false => Cut { start: 0, step: 1, count },
-        };
-        let cuts: SmallVec<[Cut; 4]> = self.shape().iter().enumerate().map(cut).collect();
-        self.try_slice_cuts(&cuts)
     }
 }

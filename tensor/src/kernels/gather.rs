@@ -1,0 +1,72 @@
+//! The gather family: elements and runs of elements picked by index.
+//!
+//! Indices come dense and checked (see [`outside`]).
+
+use crate::dtype::Element;
+use crate::kernels::copy::strided_run;
+use crate::layout::{Joint, Layout};
+use crate::par::{GRAIN, Par};
+use crate::shape::Shape;
+
+/// The place of the first index that is not a position of an axis of `size`, where there is one.
+pub fn outside(index: &[i64], size: usize) -> Option<usize> {
+    // Negative ones wrap to beyond every size, so one comparison does.
+    let size = size as u64;
+    index.iter().position(|&i| i as u64 >= size)
+}
+
+/// `out[p] = x[p with its place on axis replaced by at[p]]`, where `out` and `at` are dense of shape `shape`, which on
+/// the other axes is at most that of `x`.
+pub fn gather<T: Element>(out: &mut [T], shape: &Shape, x: &[T], layout: &Layout, axis: usize, at: &[i64], par: &Par) {
+    if out.is_empty() {
+        return;
+    }
+    let mut strides = layout.strides();
+    let along = std::mem::replace(&mut strides[axis], 0);
+    let base = Layout::strided(shape.clone(), strides, layout.offset());
+    let joint = Joint::new(shape, [&base]);
+    let (inner, step) = (joint.inner, joint.inner_strides[0]);
+    let runs = (GRAIN / inner).max(1);
+    par.chunks_mut(out, runs * inner, |block, part| {
+        let first = block * runs;
+        joint.for_runs(first..first + part.len() / inner, |run, [from]| {
+            let out = &mut part[(run - first) * inner..][..inner];
+            for (k, (o, &i)) in out.iter_mut().zip(&at[run * inner..]).enumerate() {
+                *o = x[(from as isize + k as isize * step + i as isize * along) as usize];
+            }
+        });
+    });
+}
+
+/// `out[b, j, a] = x[b, at[j], a]`: `b` runs over the axes before `axis`, `a` over those after it.
+pub fn index_select<T: Element>(out: &mut [T], x: &[T], layout: &Layout, axis: usize, at: &[i64], par: &Par) {
+    if out.is_empty() {
+        return;
+    }
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let before = Layout::strided(shape[..axis].into(), strides[..axis].into(), layout.offset());
+    let after = Layout::strided(shape[axis + 1..].into(), strides[axis + 1..].into(), 0);
+    let before = Joint::new(before.shape(), [&before]);
+    let after = Joint::new(after.shape(), [&after]);
+    let (inner, step) = (after.inner, after.inner_strides[0]);
+    let size = inner * after.runs();
+    let rows = (GRAIN / size).max(1);
+    let of_run = before.inner * at.len();
+    par.chunks_mut(out, rows * size, |block, part| {
+        let first = block * rows;
+        let end = first + part.len() / size;
+        // Rows `first..end` lie in these runs of the axes before.
+        before.for_runs(first / of_run..end.div_ceil(of_run), |run, [start]| {
+            for row in first.max(run * of_run)..end.min((run + 1) * of_run) {
+                let (b, j) = ((row - run * of_run) / at.len(), row % at.len());
+                let start = start as isize + b as isize * before.inner_strides[0] + at[j] as isize * strides[axis];
+                let out = &mut part[(row - first) * size..][..size];
+                after.for_runs(0..after.runs(), |r, [a]| {
+                    // A position relative to the row's start may be negative: it wraps, and wraps back here.
+                    let from = start.wrapping_add(a as isize) as usize;
+                    strided_run(&mut out[r * inner..][..inner], x, from, step);
+                });
+            }
+        });
+    });
+}

@@ -1,0 +1,370 @@
+//! Tensors put side by side, and a tensor with a border.
+
+use std::borrow::Borrow;
+
+use smallvec::SmallVec;
+
+use crate::attrs;
+use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, Value as Attr, apply1};
+use crate::dtype::{Element, with_dtype};
+use crate::error::{Error, ErrorKind, Result, or_panic};
+use crate::kernels::{copy, fill};
+use crate::kind::{Kind, Value};
+use crate::layout::{Cut, Layout};
+use crate::ops::create::element;
+use crate::ops::shape::{any_sample, one};
+use crate::ops::twin;
+use crate::par::Par;
+use crate::registry::{ALL, Family, Misuse, OpInfo, Sample};
+use crate::shape::{Shape, checked_shape};
+use crate::storage::Storage;
+use crate::tensor::{AnyTensor, Tensor};
+
+/// The operations of this file.
+pub(crate) static OPS: &[&Op] = &[&CAT, &STACK, &PAD];
+
+fn whole(shape: &Shape) -> SmallVec<[Cut; 4]> {
+    shape.iter().map(|&count| Cut { start: 0, step: 1, count }).collect()
+}
+
+/// The inputs of a call, in the layouts given, one after another along `axis`.
+fn join(call: &Call<'_, '_>, axis: usize, layouts: &[Layout]) -> Result<Outputs> {
+    let dtype = call.same_dtype()?;
+    let mut shape = layouts[0].shape().clone();
+    shape[axis] = layouts.iter().map(|l| l.shape()[axis]).sum();
+    let shape = checked_shape(&shape.iter().map(|&s| s as isize).collect::<SmallVec<[isize; 4]>>())?;
+    let n = shape.elements();
+    let storage = with_dtype!(dtype, T => {
+        let mut storage = Storage::stale::<T>(n);
+        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+        let mut at = 0;
+        for (i, layout) in layouts.iter().enumerate() {
+            let mut cuts = whole(layout.shape());
+            cuts[axis].start = at;
+            at += cuts[axis].count;
+            let (x, par) = (call.input(i).storage().slice::<T>(), Par::of(layout.elements()));
+            copy::into_region(out, &shape, &cuts, x, layout, |_, new| new, &par);
+        }
+        storage
+    });
+    one(AnyTensor::dense(storage, shape, dtype))
+}
+
+fn none() -> Error {
+    Error::new("no tensors are given").help("give at least one")
+}
+
+/// The operation of [`Tensor::cat`].
+pub(crate) static CAT: Op = {
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        if call.is_empty() {
+            return Err(none());
+        }
+        let first = call.input(0).shape();
+        let axis = first.axis(call.attrs().int("axis"))?;
+        for i in 1..call.len() {
+            let other = call.input(i).shape();
+            if other.rank() != first.rank() {
+                let e = format!("ranks differ: {} (input 0) and {} (input {i})", first.rank(), other.rank());
+                return Err(Error::new(e).help("stack joins tensors along a new axis; unsqueeze adds one"));
+            }
+            if let Some(a) = (0..first.rank()).find(|&a| a != axis && other[a] != first[a]) {
+                let e = format!("sizes differ on axis {a}: {} (input 0) and {} (input {i})", first[a], other[a]);
+                return Err(Error::new(e).help(format!("sizes may differ on axis {axis} only, along which they join")));
+            }
+        }
+        let layouts: SmallVec<[Layout; 4]> = (0..call.len()).map(|i| call.input(i).layout().clone()).collect();
+        join(call, axis, &layouts)
+    }
+    Op {
+        name: "cat",
+        operands: &["input"],
+        forward,
+        gradient: Gradient::Rule {
+            saves: |_| Saves::NONE,
+            vjp: |cx| {
+                let (g, axis) = (cx.g(), cx.attrs().int("axis"));
+                let axis = cx.input_shape(0).axis(axis).expect("checked when it was recorded");
+                let mut at = 0;
+                for i in 0..cx.inputs() {
+                    let n = cx.input_shape(i)[axis];
+                    if cx.needs(i) {
+                        cx.give(i, g.narrow(axis as isize, at, n));
+                    }
+                    at += n;
+                }
+            },
+        },
+        info: || OpInfo {
+            family: Family::Copy,
+            numpy: "concat",
+            torch: "cat",
+            precisions: ALL,
+            samples: |g| {
+                let shape = g.shape(1, 3);
+                let axis = g.below(shape.rank());
+                let n = g.pick(&[1, 2, 3, 70]);
+                let parts: Vec<AnyTensor> = (0..n)
+                    .map(|_| {
+                        let mut part = shape.clone();
+                        part[axis] = g.below(4);
+                        g.numbers(&part, -2.0, 2.0)
+                    })
+                    .collect();
+                vec![Sample::new(parts, attrs! { axis: axis })]
+            },
+            specials: |_| Vec::new(),
+            misuses: || {
+                let x: AnyTensor = Tensor::zeros([2, 3]).into();
+                let tall: AnyTensor = Tensor::zeros([4, 3]).into();
+                let flat: AnyTensor = Tensor::zeros([3]).into();
+                let precise: AnyTensor = Tensor::zeros([2, 3]).to_dtype(crate::DType::F64).into();
+                vec![
+                    Misuse::new([], attrs! { axis: 0 }, "no tensors are given"),
+                    Misuse::new(
+                        [x.clone(), tall],
+                        attrs! { axis: 1 },
+                        "sizes differ on axis 0: 2 (input 0) and 4 (input 1)",
+                    ),
+                    Misuse::new([x.clone(), flat], attrs! { axis: 0 }, "ranks differ: 2 (input 0) and 1 (input 1)"),
+                    Misuse::new([x.clone(), precise], attrs! { axis: 0 }, "precisions differ: F32 and F64"),
+                    Misuse::new([x], attrs! { axis: 2 }, "axis 2 is out of range for rank 2"),
+                ]
+            },
+        },
+    }
+};
+
+/// The operation of [`Tensor::stack`].
+pub(crate) static STACK: Op = {
+    /// The place of the new axis among those of the result.
+    fn new_axis(shape: &Shape, axis: isize) -> Result<usize> {
+        let mut longer = shape.clone();
+        longer.push(1);
+        longer.axis(axis)
+    }
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        if call.is_empty() {
+            return Err(none());
+        }
+        let first = call.input(0).shape();
+        let axis = new_axis(first, call.attrs().int("axis"))?;
+        if let Some(i) = (1..call.len()).find(|&i| call.input(i).shape() != first) {
+            let e = format!("shapes differ: {first} (input 0) and {} (input {i})", call.input(i).shape());
+            return Err(Error::new(e).help("cat joins tensors of different sizes along an axis they have"));
+        }
+        let mut shape = first.clone();
+        shape.insert(axis, 1);
+        let with_axis = |layout: &Layout| layout.reshape(shape.clone()).expect("an axis of size 1 moves no element");
+        let layouts: SmallVec<[Layout; 4]> = (0..call.len()).map(|i| with_axis(call.input(i).layout())).collect();
+        join(call, axis, &layouts)
+    }
+    Op {
+        name: "stack",
+        operands: &["input"],
+        forward,
+        gradient: Gradient::Rule {
+            saves: |_| Saves::NONE,
+            vjp: |cx| {
+                let (g, axis) = (cx.g(), cx.attrs().int("axis"));
+                let axis = new_axis(cx.input_shape(0), axis).expect("checked when it was recorded") as isize;
+                for i in 0..cx.inputs() {
+                    if cx.needs(i) {
+                        cx.give(i, g.narrow(axis, i, 1).squeeze(axis));
+                    }
+                }
+            },
+        },
+        info: || OpInfo {
+            family: Family::Copy,
+            numpy: "stack",
+            torch: "stack",
+            precisions: ALL,
+            samples: |g| {
+                let shape = g.shape(0, 3);
+                let axis = g.below(shape.rank() + 1) as isize;
+                let axis = if g.below(2) == 0 { axis } else { axis - shape.rank() as isize - 1 };
+                let n = g.pick(&[1, 2, 3, 70]);
+                let parts: Vec<AnyTensor> = (0..n).map(|_| g.numbers(&shape, -2.0, 2.0)).collect();
+                vec![Sample::new(parts, attrs! { axis: axis })]
+            },
+            specials: |_| Vec::new(),
+            misuses: || {
+                let x: AnyTensor = Tensor::zeros([2, 3]).into();
+                let tall: AnyTensor = Tensor::zeros([4, 3]).into();
+                vec![
+                    Misuse::new([], attrs! { axis: 0 }, "no tensors are given"),
+                    Misuse::new(
+                        [x.clone(), tall],
+                        attrs! { axis: 0 },
+                        "shapes differ: [2, 3] (input 0) and [4, 3] (input 1)",
+                    ),
+                    Misuse::new([x], attrs! { axis: 3 }, "axis 3 is out of range for rank 3"),
+                ]
+            },
+        },
+    }
+};
+
+/// The operation of [`Tensor::pad`].
+pub(crate) static PAD: Op = {
+    /// Where the input lies in the result.
+    fn region(x: &Shape, attrs: &Attrs) -> Result<SmallVec<[Cut; 4]>> {
+        let (before, after) = (attrs.ints("before"), attrs.ints("after"));
+        if before.len() != x.rank() || after.len() != x.rank() {
+            return Err(Error::new(format!("{} pairs are given for rank {}", before.len(), x.rank()))
+                .help("give a pair (before, after) for every axis, (0, 0) where nothing is added"));
+        }
+        if let Some(axis) = (0..x.rank()).find(|&a| before[a] < 0 || after[a] < 0) {
+            let e = format!("the padding ({}, {}) of axis {axis} is negative", before[axis], after[axis]);
+            return Err(Error::new(e).kind_of(ErrorKind::Value).help("to cut off a border, slice: x.i(1..-1)"));
+        }
+        let mut cuts = whole(x);
+        cuts.iter_mut().zip(&before).for_each(|(cut, &b)| cut.start = b as usize);
+        Ok(cuts)
+    }
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        let x = call.input(0);
+        let cuts = region(x.shape(), call.attrs())?;
+        let after = call.attrs().ints("after");
+        let sizes: SmallVec<[isize; 4]> = cuts
+            .iter()
+            .zip(&after)
+            .map(|(cut, &after)| (cut.count as isize).saturating_add(cut.start as isize).saturating_add(after))
+            .collect();
+        let shape = checked_shape(&sizes)?;
+        let n = shape.elements();
+        let value = call.attrs().get("value").cloned().unwrap_or(Attr::Int(0));
+        let storage = with_dtype!(x.dtype(), T => {
+            let mut storage = Storage::stale::<T>(n);
+            let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+            fill::constant(out, element(&value), &Par::of(n));
+            let elements = x.storage().slice::<T>();
+            copy::into_region(out, &shape, &cuts, elements, x.layout(), |_, new| new, &Par::of(n));
+            storage
+        });
+        one(AnyTensor::dense(storage, shape, x.dtype()))
+    }
+    Op {
+        name: "pad",
+        operands: &["input"],
+        forward,
+        gradient: Gradient::Rule {
+            saves: |_| Saves::NONE,
+            vjp: |cx| {
+                let cuts = region(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
+                let g = cx.g().slice_cuts(&cuts);
+                cx.give(0, g);
+            },
+        },
+        info: || OpInfo {
+            family: Family::Copy,
+            numpy: "pad",
+            torch: "nn.functional.pad",
+            precisions: ALL,
+            samples: |g| {
+                let x = any_sample(g);
+                let before: Vec<usize> = x.shape().iter().map(|_| g.below(3)).collect();
+                let after: Vec<usize> = x.shape().iter().map(|_| g.below(3)).collect();
+                vec![Sample::new([x], attrs! { before: &before[..], after: &after[..], value: 1.0 })]
+            },
+            specials: |_| Vec::new(),
+            misuses: || {
+                let x: AnyTensor = Tensor::zeros([2, 3]).into();
+                vec![
+                    Misuse::new([x.clone()], attrs! { before: [1i64], after: [1i64] }, "1 pairs are given for rank 2"),
+                    Misuse::new(
+                        [x.clone()],
+                        attrs! { before: [0i64, -1], after: [0i64, 1] },
+                        "the padding (-1, 1) of axis 1 is negative",
+                    ),
+                    Misuse::new(
+                        [x],
+                        attrs! { before: [i64::MAX, 0], after: [1i64, 1] },
+                        "more elements than memory can address",
+                    ),
+                ]
+            },
+        },
+    }
+};
+
+impl<K: Kind> Tensor<K> {
+    /// Tensors one after another along an axis they have. On the other axes their sizes are equal.
+    ///
+    /// # Panics
+    /// If no tensor is given, ranks or precisions differ, or sizes differ on another axis.
+    ///
+    /// ```
+    /// use wengert_tensor::{Tensor, tensor};
+    /// let (a, b) = (tensor![[1.0, 2.0]], tensor![[3.0, 4.0], [5.0, 6.0]]);
+    /// let joined = Tensor::cat(&[&a, &b], 0);
+    /// assert_eq!(joined.shape().to_string(), "[3, 2]");
+    /// assert_eq!(joined.to_vec::<f32>(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    /// ```
+    #[track_caller]
+    pub fn cat<T: Borrow<Tensor<K>>>(tensors: &[T], axis: isize) -> Tensor<K> {
+        or_panic(Tensor::try_cat(tensors, axis))
+    }
+
+    /// Fallible form of [`cat`](Self::cat).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_cat<T: Borrow<Tensor<K>>>(tensors: &[T], axis: isize) -> Result<Tensor<K>> {
+        let mut inputs: SmallVec<[Arg<'_>; 4]> = tensors.iter().map(|t| Arg::from(t.borrow())).collect();
+        apply1(&CAT, attrs! { axis: axis }, &mut inputs)
+    }
+
+    /// Tensors of one shape side by side along a new axis, which stands at position `axis` of the result.
+    ///
+    /// # Panics
+    /// If no tensor is given, or shapes or precisions differ.
+    ///
+    /// ```
+    /// use wengert_tensor::{Tensor, tensor};
+    /// let (a, b) = (tensor![1.0, 2.0], tensor![3.0, 4.0]);
+    /// assert_eq!(Tensor::stack(&[&a, &b], 0).to_vec::<f32>(), [1.0, 2.0, 3.0, 4.0]);
+    /// assert_eq!(Tensor::stack(&[&a, &b], -1).to_vec::<f32>(), [1.0, 3.0, 2.0, 4.0]);
+    /// ```
+    #[track_caller]
+    pub fn stack<T: Borrow<Tensor<K>>>(tensors: &[T], axis: isize) -> Tensor<K> {
+        or_panic(Tensor::try_stack(tensors, axis))
+    }
+
+    /// Fallible form of [`stack`](Self::stack).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_stack<T: Borrow<Tensor<K>>>(tensors: &[T], axis: isize) -> Result<Tensor<K>> {
+        let mut inputs: SmallVec<[Arg<'_>; 4]> = tensors.iter().map(|t| Arg::from(t.borrow())).collect();
+        apply1(&STACK, attrs! { axis: axis }, &mut inputs)
+    }
+}
+
+twin! {
+    impl [<K: Kind>] Tensor<K> {
+        /// The tensor with `before` and `after` elements of `value` added at the two ends of each axis: one pair for
+        /// each axis.
+        ///
+        /// # Panics
+        /// If there is not one pair for each axis, or a number is negative.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// let x = tensor![[1, 2]].pad(&[(1, 0), (0, 1)], 9);
+        /// assert_eq!(x.to_vec::<i64>(), [9, 9, 9, 1, 2, 9]);
+        /// ```
+        pub fn pad / try_pad(&self, pairs: &[(isize, isize)], value: impl Value<K>) -> Tensor<K> {
+            let before: SmallVec<[isize; 4]> = pairs.iter().map(|p| p.0).collect();
+            let after: SmallVec<[isize; 4]> = pairs.iter().map(|p| p.1).collect();
+            let value = match K::default_dtype().is_float() {
+                true => Attr::Float(value.store().to_f64()),
+                false => Attr::Int(value.store().to_i64()),
+            };
+            apply1(&PAD, attrs! { before: before, after: after, value: value }, &mut [self.into()])
+        }
+    }
+}

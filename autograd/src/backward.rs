@@ -3,6 +3,7 @@
 use std::panic::Location;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use wengert_tensor::dispatch::{CustomOp, Saves, apply_custom};
 use wengert_tensor::tape::{Edge, Leaf, LeafId, Vjp};
 use wengert_tensor::{AnyTensor, Error, ErrorKind, Result, Tensor, or_panic};
@@ -27,7 +28,7 @@ pub struct Backward<'a> {
     create_graph: bool,
     cotangent: Option<Tensor>,
     targets: Option<Vec<Edge>>,
-    on_ready: Option<Box<dyn FnMut(&Leaf, &Tensor) + 'a>>,
+    on_ready: Option<Box<dyn FnMut(&Arc<Leaf>, &Tensor) + 'a>>,
 }
 
 impl<'a> Backward<'a> {
@@ -61,7 +62,7 @@ impl<'a> Backward<'a> {
     }
 
     /// Calls `f` with each leaf as soon as its gradient is complete, while the pass goes on.
-    pub fn on_ready(mut self, f: impl FnMut(&Leaf, &Tensor) + 'a) -> Self {
+    pub fn on_ready(mut self, f: impl FnMut(&Arc<Leaf>, &Tensor) + 'a) -> Self {
         self.on_ready = Some(Box::new(f));
         self
     }
@@ -217,24 +218,25 @@ impl CustomOp for PassThrough {
 }
 
 fn run(y: &Tensor, mut options: Backward<'_>, at: &'static Location<'static>) -> Result<Gradients> {
-    let plan = Plan {
-        retain: options.retain,
-        create_graph: options.create_graph,
-        targets: match &options.targets {
-            None => None,
-            Some(edges) => Some(targets(edges).map_err(|e| e.in_op("backward", at))?),
-        },
-        on_ready: options.on_ready.as_mut().map(|f| f.as_mut() as _),
+    let gradients = || {
+        if !y.is_tracked() {
+            return Err(not_connected(y.edge()));
+        }
+        let plan = Plan {
+            op: "backward",
+            at,
+            retain: options.retain,
+            create_graph: options.create_graph,
+            targets: options.targets.as_deref().map(identities).transpose()?,
+            on_ready: options.on_ready.as_mut().map(|f| f.as_mut() as _),
+        };
+        replay(vec![(y.edge().clone(), seed(y, options.cotangent)?)], plan)
     };
-    let gradients = match y.is_tracked() {
-        true => seed(y, options.cotangent).and_then(|g| replay(vec![(y.edge().clone(), g)], plan)),
-        false => Err(not_connected("the tensor", y.edge())),
-    };
-    gradients.map_err(|e| e.in_op("backward", at))
+    gradients().map_err(|e| e.in_op("backward", at))
 }
 
 /// The identities of variables.
-pub(crate) fn targets(edges: &[Edge]) -> Result<Vec<LeafId>> {
+pub(crate) fn identities(edges: &[Edge]) -> Result<FxHashSet<LeafId>> {
     edges.iter().map(|edge| edge.variable().ok_or_else(|| Gradients::default().why_missing(edge))).collect()
 }
 

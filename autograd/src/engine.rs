@@ -5,30 +5,35 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::panic::Location;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
 use wengert_tensor::dispatch::{Arg, apply};
 use wengert_tensor::tape::{Contribution, Cut, CutKind, Edge, Leaf, LeafId, Node, in_backward_of, with_grad};
 use wengert_tensor::{DType, Error, ErrorKind, Result, Shape, Tensor};
 
-use crate::gradients::{Entry, Gradients};
+use crate::gradients::{Cuts, Entry, Gradients};
 
 /// How a replay goes.
 pub(crate) struct Plan<'a> {
+    /// What the user called, for errors.
+    pub(crate) op: &'static str,
+    /// Where.
+    pub(crate) at: &'static Location<'static>,
     /// Keep what the tape saved, for another replay.
     pub(crate) retain: bool,
     /// Record the replay itself, so that gradients can be differentiated.
     pub(crate) create_graph: bool,
     /// The variables asked for; all, where it is `None`.
-    pub(crate) targets: Option<Vec<LeafId>>,
+    pub(crate) targets: Option<FxHashSet<LeafId>>,
     /// Called with each leaf whose gradient is complete.
     pub(crate) on_ready: Option<OnReady<'a>>,
 }
 
 /// A function to call with each variable whose gradient is complete.
-pub(crate) type OnReady<'a> = &'a mut dyn FnMut(&Leaf, &Tensor);
+pub(crate) type OnReady<'a> = &'a mut dyn FnMut(&Arc<Leaf>, &Tensor);
 
 /// A node on its way to be replayed, with what its outputs have received so far.
 struct Pending {
@@ -38,52 +43,48 @@ struct Pending {
 
 struct Engine<'a> {
     plan: Plan<'a>,
-    /// Bits of the variables asked for.
-    wanted: u64,
     pending: Vec<Option<Pending>>,
     place: FxHashMap<*const Node, usize>,
     queue: BinaryHeap<(u32, Reverse<usize>)>,
     found: BTreeMap<LeafId, Entry>,
-    cuts: Vec<Cut>,
+    cuts: Cuts,
+    /// The leaves upstream of the roots, as in [`Edge::marks`].
+    marks: u64,
+    /// The nodes from which a variable asked for can be reached; unused where all are asked for.
+    leading: FxHashSet<*const Node>,
     /// How many uses of each leaf are still to be replayed; counted only where someone wants to know.
     uses: FxHashMap<LeafId, usize>,
 }
 
 /// Replays the tapes of `roots`, each with the gradient it starts from.
 pub(crate) fn replay(roots: Vec<(Edge, Tensor)>, plan: Plan<'_>) -> Result<Gradients> {
-    let wanted = plan.targets.as_ref().map_or(u64::MAX, |ids| ids.iter().fold(0, |m, id| m | id.mark()));
-    let marks = roots.iter().fold(0, |m, (edge, _)| m | edge.marks());
-    let create_graph = plan.create_graph;
+    let (op, at, create_graph) = (plan.op, plan.at, plan.create_graph);
     let mut engine = Engine {
         plan,
-        wanted,
         pending: Vec::new(),
         place: FxHashMap::default(),
         queue: BinaryHeap::new(),
         found: BTreeMap::new(),
-        cuts: Vec::new(),
+        cuts: Cuts::default(),
+        marks: roots.iter().fold(0, |m, (edge, _)| m | edge.marks()),
+        leading: FxHashSet::default(),
         uses: FxHashMap::default(),
     };
-    if engine.plan.on_ready.is_some() {
-        engine.count_uses(roots.iter().map(|(edge, _)| edge));
+    if engine.plan.targets.is_some() || engine.plan.on_ready.is_some() {
+        engine.survey(&roots);
     }
-    with_grad(create_graph, || {
-        for (edge, cotangent) in roots {
-            if let Edge::Cut(cut) = &edge {
-                engine.note_cut(*cut);
-            }
-            let (shape, dtype) = (cotangent.shape().clone(), cotangent.dtype());
-            engine.receive(&edge, &shape, dtype, Contribution::Whole(cotangent))?;
-            engine.used(&edge);
-        }
-        engine.run()
-    })?;
-    let Engine { found, cuts, .. } = engine;
-    Ok(Gradients::new(found, cuts, marks))
+    with_grad(create_graph, || engine.run(roots)).map_err(|e| e.in_op(op, at))?;
+    let Engine { found, cuts, marks, plan, .. } = engine;
+    Ok(Gradients::new(found, cuts, marks, plan.targets))
 }
 
 impl Engine<'_> {
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self, roots: Vec<(Edge, Tensor)>) -> Result<()> {
+        for (edge, cotangent) in roots {
+            let (shape, dtype) = (cotangent.shape().clone(), cotangent.dtype());
+            self.receive(&edge, &shape, dtype, Contribution::Whole(cotangent))?;
+            self.used(&edge);
+        }
         while let Some((_, Reverse(at))) = self.queue.pop() {
             let Pending { node, cotangents } = self.pending[at].take().expect("each node is queued once");
             self.place.remove(&Arc::as_ptr(&node));
@@ -91,47 +92,48 @@ impl Engine<'_> {
                 && self.asked(id)
                 && let Some(Some(g)) = cotangents.first()
             {
-                let value = self.finished(g.clone());
-                self.found.insert(id, Entry { leaf: None, value });
+                let entry = Entry { leaf: None, value: self.finished(g.clone()) };
+                self.found.insert(id, entry);
             }
-            let wanted = self.wanted;
             let (retain, create_graph) = (self.plan.retain || self.plan.create_graph, self.plan.create_graph);
             in_backward_of(&node, || {
-                let given =
-                    node.replay(cotangents, retain, create_graph, |i| node.inputs[i].edge.marks() & wanted != 0)?;
+                let given = node.replay(cotangents, retain, create_graph, |i| self.leads(&node.inputs[i].edge))?;
                 for g in given {
                     let input = &node.inputs[g.input];
                     self.receive(&input.edge, &input.shape, input.dtype, g.what)?;
                 }
-                for input in &node.inputs {
-                    if let Edge::Cut(cut) = &input.edge {
-                        self.note_cut(*cut);
-                    }
-                    self.used(&input.edge);
-                }
                 Ok::<(), Error>(())
             })?;
+            // Outside of the rule: this may call the user.
+            for input in &node.inputs {
+                self.used(&input.edge);
+            }
         }
+        self.finish();
         Ok(())
     }
 
+    /// Whether someone asked for the gradient of this variable.
     fn asked(&self, id: LeafId) -> bool {
         self.plan.targets.as_ref().is_none_or(|ids| ids.contains(&id))
     }
 
-    /// A gradient as it is handed out: one that was not recorded says so to whoever differentiates it.
-    fn finished(&self, g: Tensor) -> Tensor {
-        if self.plan.create_graph { g } else { g.detach() }
+    /// Whether the way along `edge` leads to a variable asked for.
+    fn leads(&self, edge: &Edge) -> bool {
+        match edge {
+            Edge::None | Edge::Cut(_) => false,
+            Edge::Leaf(leaf) => self.asked(leaf.id),
+            Edge::Node(node, _) => self.plan.targets.is_none() || self.leading.contains(&Arc::as_ptr(node)),
+        }
     }
 
-    fn note_cut(&mut self, cut: Cut) {
-        const MOST: usize = 64;
-        let known = self.cuts.iter().position(|c| c.at == cut.at && c.op == cut.op);
-        match known {
-            Some(i) => self.cuts[i].marks |= cut.marks,
-            None if self.cuts.len() < MOST => self.cuts.push(cut),
-            None => {}
+    /// A gradient as it is handed out: one that was not recorded says so to whoever differentiates it.
+    fn finished(&self, g: Tensor) -> Tensor {
+        if self.plan.create_graph {
+            return g;
         }
+        let Plan { op, at, .. } = self.plan;
+        g.with_cut(Cut { kind: CutKind::NoCreateGraph, op, at, marks: self.marks })
     }
 
     /// Adds a gradient to what an edge has received.
@@ -164,37 +166,83 @@ impl Engine<'_> {
         }
     }
 
-    fn count_uses<'e>(&mut self, roots: impl Iterator<Item = &'e Edge>) {
-        let mut seen = FxHashMap::default();
-        let mut stack: Vec<Arc<Node>> = Vec::new();
-        let mut uses = std::mem::take(&mut self.uses);
-        let mut visit = |edge: &Edge, stack: &mut Vec<Arc<Node>>| match edge {
-            Edge::Leaf(leaf) => *uses.entry(leaf.id).or_insert(0) += 1,
-            Edge::Node(node, _) => {
-                if seen.insert(Arc::as_ptr(node), ()).is_none() {
-                    stack.push(node.clone());
+    /// One use of an edge has been replayed. After the last use of a leaf, its gradient is complete.
+    fn used(&mut self, edge: &Edge) {
+        match edge {
+            Edge::Cut(cut) => self.cuts.note(*cut),
+            Edge::Leaf(leaf) => {
+                if let Some(left) = self.uses.get_mut(&leaf.id) {
+                    *left -= 1;
+                    if *left == 0 {
+                        self.complete(leaf.id);
+                    }
                 }
             }
             _ => {}
-        };
-        roots.for_each(|edge| visit(edge, &mut stack));
-        while let Some(node) = stack.pop() {
-            node.inputs.iter().for_each(|input| visit(&input.edge, &mut stack));
         }
-        self.uses = uses;
     }
 
-    /// One use of an edge has been replayed: after the last one of a leaf, its gradient is complete.
-    fn used(&mut self, edge: &Edge) {
-        let (Edge::Leaf(leaf), Some(ready)) = (edge, self.plan.on_ready.as_mut()) else { return };
-        let left = self.uses.get_mut(&leaf.id).expect("every use was counted");
-        *left -= 1;
-        if *left == 0
-            && let Some(entry) = self.found.get(&leaf.id)
-        {
-            ready(leaf, &entry.value);
+    /// Hands out the gradient of a leaf, where it received one.
+    fn complete(&mut self, id: LeafId) {
+        self.uses.remove(&id);
+        let Some(Entry { leaf, value }) = self.found.remove(&id) else { return };
+        let value = self.finished(value);
+        if let (Some(leaf), Some(ready)) = (&leaf, self.plan.on_ready.as_mut()) {
+            ready(leaf, &value);
+        }
+        self.found.insert(id, Entry { leaf, value });
+    }
+
+    /// Hands out what is left: where nobody listens every leaf, else those with a use that no gradient ever reached.
+    fn finish(&mut self) {
+        let left: Vec<LeafId> = match self.plan.on_ready {
+            None => self.found.iter().filter(|(_, e)| e.leaf.is_some()).map(|(id, _)| *id).collect(),
+            Some(_) => self.found.keys().filter(|id| self.uses.contains_key(id)).copied().collect(),
+        };
+        left.into_iter().for_each(|id| self.complete(id));
+    }
+
+    /// Walks the tape beforehand: finds the nodes that lead to a variable asked for, and counts the uses of leaves.
+    fn survey(&mut self, roots: &[(Edge, Tensor)]) {
+        let wanted = self.plan.targets.as_ref().map_or(u64::MAX, |ids| ids.iter().fold(0, |m, id| m | id.mark()));
+        let edges = || roots.iter().map(|(edge, _)| edge);
+        let mut nodes = upstream(edges(), |node| node.marks & wanted != 0);
+        if self.plan.targets.is_some() {
+            nodes.sort_by_key(|node| node.depth);
+            nodes.retain(|node| {
+                let leads = node.op.tap().is_some_and(|id| self.asked(id))
+                    || node.inputs.iter().any(|input| self.leads(&input.edge));
+                if leads {
+                    self.leading.insert(Arc::as_ptr(node));
+                }
+                leads
+            });
+        }
+        if self.plan.on_ready.is_some() {
+            for edge in edges().chain(nodes.iter().flat_map(|node| node.inputs.iter().map(|input| &input.edge))) {
+                if let Edge::Leaf(leaf) = edge {
+                    *self.uses.entry(leaf.id).or_insert(0) += 1;
+                }
+            }
         }
     }
+}
+
+/// The nodes upstream of `edges` for which `enter` holds, and upstream of those, each once.
+pub(crate) fn upstream<'e>(edges: impl Iterator<Item = &'e Edge>, enter: impl Fn(&Node) -> bool) -> Vec<&'e Arc<Node>> {
+    let mut seen: FxHashSet<*const Node> = FxHashSet::default();
+    let mut found = Vec::new();
+    let mut stack: Vec<&Edge> = edges.collect();
+    while let Some(edge) = stack.pop() {
+        if let Edge::Node(node, _) = edge
+            && enter(node)
+            && seen.insert(Arc::as_ptr(node))
+        {
+            found.push(node);
+            stack.extend(node.inputs.iter().map(|input| &input.edge));
+        }
+    }
+    found
 }
 
 /// The sum of what was there and what arrives, in the memory of either where no one shares it.
@@ -221,18 +269,23 @@ fn add_up(before: Option<Tensor>, shape: &Shape, dtype: DType, what: Contributio
 }
 
 /// The error of a replay that has nowhere to start: says why the tensor is not connected.
-pub(crate) fn not_connected(what: &str, edge: &Edge) -> Error {
+pub(crate) fn not_connected(edge: &Edge) -> Error {
     let e = Error::new(match edge {
-        Edge::Cut(cut) => format!("{what} is not connected to any variable: it {cut}"),
-        _ => format!("{what} is not connected to any variable"),
+        Edge::Cut(cut) => format!("this tensor is not connected to any variable: {cut}"),
+        _ => "this tensor is not connected to any variable".to_string(),
+    });
+    e.kind_of(ErrorKind::Gradient).help(match edge {
+        Edge::Cut(cut) => mend(cut.kind),
+        _ => "make a variable with requires_grad(), or a parameter, and compute the loss from it",
     })
-    .kind_of(ErrorKind::Gradient);
-    match edge {
-        Edge::Cut(Cut { kind: CutKind::NoGrad, .. }) => e.help("compute it outside of no_grad"),
-        Edge::Cut(Cut { kind: CutKind::NoCreateGraph, .. }) => {
-            e.help("ask for the first gradient with `Backward::new().create_graph()`")
-        }
-        Edge::Cut(_) => e.help("gradients do not flow through this operation; leave it out of the way to the loss"),
-        _ => e.help("make a variable with requires_grad(), or a parameter, and compute the loss from it"),
+}
+
+/// What to do about a gradient that was cut off.
+pub(crate) fn mend(kind: CutKind) -> &'static str {
+    match kind {
+        CutKind::Detached => "leave out that detach() where the gradient should flow",
+        CutKind::NoGrad => "compute it outside of no_grad where the gradient should flow",
+        CutKind::NoCreateGraph => "ask for that gradient with `Backward::new().create_graph()`",
+        _ => "no gradient flows through this operation: leave it out of the way from the variable to the loss",
     }
 }

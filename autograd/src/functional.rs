@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::panic::Location;
 
-use wengert_tensor::tape::{Leaf, LeafId, with_grad};
+use wengert_tensor::tape::{Leaf, with_grad};
 use wengert_tensor::{Error, Result, Tensor, is_grad_enabled};
 
 use crate::backward::{Differentiate, seed};
@@ -78,6 +78,8 @@ struct Level {
     outputs: Vec<Tensor>,
     /// Whether someone outside may differentiate what this level gives.
     recorded: bool,
+    /// The line that made the transform: the one that called the function it returned is not known.
+    at: &'static Location<'static>,
 }
 
 impl Level {
@@ -90,7 +92,7 @@ impl Level {
             };
             let variables: Vec<Tensor> = inputs.iter().map(variable).collect();
             let outputs = in_level(|| f(&variables)).into_tensors();
-            Level { variables, outputs, recorded }
+            Level { variables, outputs, recorded, at }
         })
     }
 
@@ -113,16 +115,14 @@ impl Level {
         for (y, cotangent) in self.outputs.iter().zip(cotangents) {
             roots.push((y.edge().clone(), seed(y, cotangent)?));
         }
-        let targets: Vec<LeafId> =
-            self.variables.iter().map(|v| v.edge().variable().expect("made a variable")).collect();
-        let plan = Plan { retain, create_graph, targets: Some(targets), on_ready: None };
+        let targets = self.variables.iter().filter_map(|v| v.edge().variable()).collect();
+        let plan = Plan { op: "grad", at: self.at, retain, create_graph, targets: Some(targets), on_ready: None };
         let gradients = replay(roots, plan)?;
         Ok(self.variables.iter().map(|v| gradients.get(v).cloned().unwrap_or_else(|| v.zeros_like())).collect())
     }
 }
 
-/// The value, or a panic that names the line where the transform was made: the line that called the function it
-/// returned is not known.
+/// The value, or a panic that names the line where the transform was made.
 fn value_of<T>(result: Result<T>, transform: &'static str, at: &'static Location<'static>) -> T {
     result.unwrap_or_else(|e| panic!("{}", e.in_op(transform, at)))
 }
@@ -232,10 +232,10 @@ fn differentiate(
 /// assert_eq!(gradients[0].to_vec::<f32>(), [1.0, 0.0]);
 /// ```
 #[track_caller]
-pub fn vjp<O: IntoTensors>(
-    f: impl FnOnce(&[Tensor]) -> O,
+pub fn vjp<O: IntoTensors, F: FnOnce(&[Tensor]) -> O>(
+    f: F,
     inputs: &[Tensor],
-) -> (Vec<Tensor>, impl Fn(&[Tensor]) -> Vec<Tensor>) {
+) -> (Vec<Tensor>, impl Fn(&[Tensor]) -> Vec<Tensor> + use<O, F>) {
     let at = Location::caller();
     let level = Level::run(f, inputs, at);
     let values = level.values();

@@ -9,8 +9,9 @@
 use std::cell::OnceCell;
 use std::panic::Location;
 
+use rustc_hash::FxHashSet;
 use wengert_tensor::registry::Gen;
-use wengert_tensor::tape::with_grad;
+use wengert_tensor::tape::{LeafId, with_grad};
 use wengert_tensor::{DType, Error, ErrorKind, Result, Shape, Tensor, no_grad};
 
 use crate::engine::{Plan, replay};
@@ -318,11 +319,19 @@ fn gradients(
     let variables: Vec<Tensor> = inputs.iter().enumerate().map(track).collect();
     let outputs = with_grad(true, || f(&variables));
     let variables: Vec<&Tensor> = variables.iter().filter(|v| v.is_tracked()).collect();
-    let targets: Vec<_> = variables.iter().filter_map(|v| v.edge().variable()).collect();
+    let at = Location::caller();
+    let targets: FxHashSet<LeafId> = variables.iter().filter_map(|v| v.edge().variable()).collect();
     let one = |probe: &Probe| {
         let weighted = outputs.iter().zip(&probe.weights);
         let roots = weighted.map(|(y, w)| (y.edge().clone(), tensor(w.clone(), y.shape()))).collect();
-        let plan = Plan { retain: true, create_graph: false, targets: Some(targets.clone()), on_ready: None };
+        let plan = Plan {
+            op: "gradcheck",
+            at,
+            retain: true,
+            create_graph: false,
+            targets: Some(targets.clone()),
+            on_ready: None,
+        };
         let found = replay(roots, plan)?;
         let read = |v: &&Tensor| match found.get(*v) {
             Some(g) => InputGradient { values: g.to_vec(), missing: None },

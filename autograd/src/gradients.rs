@@ -1,12 +1,16 @@
 //! What a backward pass gives: a map from variables to gradients.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::ops::AddAssign;
 use std::panic::Location;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use wengert_tensor::tape::{Cut, Edge, Leaf, LeafId};
-use wengert_tensor::{Error, ErrorKind, Result, Tensor, or_panic};
+use wengert_tensor::{DType, Error, ErrorKind, Result, Tensor, or_panic};
+
+use crate::engine::mend;
 
 /// The gradient of one variable.
 #[derive(Clone)]
@@ -34,6 +38,21 @@ impl<V: Variable + ?Sized> Variable for &V {
     }
 }
 
+/// The places where the way to a gradient was cut: each once, and not more than anyone would read.
+#[derive(Clone, Default)]
+pub(crate) struct Cuts(Vec<Cut>);
+
+impl Cuts {
+    pub(crate) fn note(&mut self, cut: Cut) {
+        const MOST: usize = 64;
+        match self.0.iter().position(|c| c.at == cut.at && c.op == cut.op) {
+            Some(i) => self.0[i].marks |= cut.marks,
+            None if self.0.len() < MOST => self.0.push(cut),
+            None => {}
+        }
+    }
+}
+
 /// Gradients by variable, in the order in which the variables were made (for a model: parameter order).
 ///
 /// A value like any other: it can be kept, sent to another thread, and summed over micro-batches with `+=`.
@@ -48,13 +67,20 @@ impl<V: Variable + ?Sized> Variable for &V {
 #[derive(Clone, Default)]
 pub struct Gradients {
     entries: BTreeMap<LeafId, Entry>,
-    cuts: Vec<Cut>,
+    cuts: Cuts,
     marks: u64,
+    /// The variables asked for; all, where it is `None`.
+    asked: Option<FxHashSet<LeafId>>,
 }
 
 impl Gradients {
-    pub(crate) fn new(entries: BTreeMap<LeafId, Entry>, cuts: Vec<Cut>, marks: u64) -> Gradients {
-        Gradients { entries, cuts, marks }
+    pub(crate) fn new(
+        entries: BTreeMap<LeafId, Entry>,
+        cuts: Cuts,
+        marks: u64,
+        asked: Option<FxHashSet<LeafId>>,
+    ) -> Gradients {
+        Gradients { entries, cuts, marks, asked }
     }
 
     /// The gradient of a variable, where there is one.
@@ -84,50 +110,32 @@ impl Gradients {
 
     /// Why there is no gradient for the variable that `edge` belongs to.
     pub fn why_missing(&self, edge: &Edge) -> Error {
-        let (name, id) = match edge {
-            Edge::Leaf(leaf) => (
-                match leaf.name() {
-                    Some(name) => format!("parameter `{name}`"),
-                    None => format!("the variable from {}", leaf.at),
-                },
-                leaf.id,
-            ),
-            Edge::Node(node, _) => match node.op.tap() {
-                Some(id) => (format!("the tensor watched at {}", node.at), id),
-                None => {
-                    return Error::new(format!(
-                        "the tensor from `{}` at {} is an intermediate result, whose gradient was not kept",
-                        node.op.name(),
-                        node.at
-                    ))
-                    .kind_of(ErrorKind::Gradient)
-                    .help("call watch() on it and compute the loss from what that returns");
-                }
-            },
-            Edge::Cut(cut) => {
-                return Error::new(format!("this tensor is no variable: it {cut}"))
-                    .kind_of(ErrorKind::Gradient)
-                    .help("ask with the variable that the loss was computed from");
-            }
-            Edge::None => {
-                return Error::new("this tensor is no variable")
-                    .kind_of(ErrorKind::Gradient)
-                    .help("make it one with requires_grad() before the loss is computed from it");
-            }
+        let (message, help) = match named(edge) {
+            Ok((name, id)) => self.why_none_for(&name, id),
+            Err(no_variable) => no_variable,
         };
-        let cuts: Vec<String> =
-            self.cuts.iter().filter(|c| c.marks & id.mark() != 0).map(|c| format!("it {c}")).collect();
-        if !cuts.is_empty() {
-            return Error::new(format!("no gradient reached {name}: {}", cuts.join("; ")))
-                .kind_of(ErrorKind::Gradient)
-                .help("gradients do not flow past there; take that step out of the way from the variable to the loss");
+        Error::new(message).kind_of(ErrorKind::Gradient).help(help)
+    }
+
+    /// What went wrong on the way to this variable, and how to mend it.
+    fn why_none_for(&self, name: &str, id: LeafId) -> (String, &'static str) {
+        if self.asked.as_ref().is_some_and(|ids| !ids.contains(&id)) {
+            return (format!("no gradient for {name}: it was not asked for"), "name it in wrt()");
         }
-        let e = if self.marks & id.mark() == 0 || self.entries.is_empty() {
-            Error::new(format!("no gradient for {name}: it is not part of this tape"))
-        } else {
-            Error::new(format!("no gradient for {name}: no recorded operation on the way to the loss uses it"))
+        let mut cuts = self.cuts.0.iter().filter(|cut| cut.marks & id.mark() != 0).peekable();
+        if let Some(first) = cuts.peek() {
+            let help = mend(first.kind);
+            let cuts: Vec<String> = cuts.map(Cut::to_string).collect();
+            return (format!("no gradient reached {name}: {}", cuts.join("; ")), help);
+        }
+        let why = match self.marks & id.mark() {
+            0 => "it is not part of this tape",
+            _ => "no recorded operation leads from it to the loss",
         };
-        e.kind_of(ErrorKind::Gradient).help("the loss was computed without it; if that is meant, ask with get()")
+        (
+            format!("no gradient for {name}: {why}"),
+            "compute the loss from this very variable; if it is not meant to matter, ask with get()",
+        )
     }
 
     /// The number of variables that have a gradient.
@@ -145,6 +153,35 @@ impl Gradients {
         self.entries.values().map(|e| (e.leaf.as_ref(), &e.value))
     }
 
+    /// The length of all gradients taken together as one vector: the square root of the sum of all squares.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let (a, b) = (tensor![1.0].requires_grad(), tensor![1.0].requires_grad());
+    /// let grads = (&a * 3.0 + &b * 4.0).sum().backward();
+    /// assert_eq!(grads.global_norm(), 5.0);
+    /// ```
+    #[track_caller]
+    pub fn global_norm(&self) -> f64 {
+        let squares = |entry: &Entry| {
+            let g = entry.value.detach();
+            // Squares of 16-bit numbers overflow soon.
+            let g = if g.dtype().size() < 4 { g.to_dtype(DType::F32) } else { g };
+            g.square().sum().item()
+        };
+        self.entries.values().map(squares).sum::<f64>().sqrt()
+    }
+
+    /// Every gradient times `factor`: to average over micro-batches, to clip, to undo a loss scale.
+    #[track_caller]
+    pub fn scaled(mut self, factor: f64) -> Gradients {
+        for entry in self.entries.values_mut() {
+            entry.value *= factor;
+        }
+        self
+    }
+
     /// Replaces each gradient by `f` of it.
     pub fn map(&mut self, mut f: impl FnMut(&Tensor) -> Tensor) {
         for entry in self.entries.values_mut() {
@@ -158,14 +195,46 @@ impl AddAssign for Gradients {
     #[track_caller]
     fn add_assign(&mut self, other: Gradients) {
         self.marks |= other.marks;
-        self.cuts.extend(other.cuts);
+        other.cuts.0.into_iter().for_each(|cut| self.cuts.note(cut));
+        self.asked = match (self.asked.take(), other.asked) {
+            (Some(a), Some(b)) => Some(a.into_iter().chain(b).collect()),
+            _ => None,
+        };
         for (id, entry) in other.entries {
-            match self.entries.get_mut(&id) {
-                Some(own) => own.value += entry.value,
-                None => {
-                    self.entries.insert(id, entry);
+            match self.entries.entry(id) {
+                Occupied(mut own) => own.get_mut().value += entry.value,
+                Vacant(place) => {
+                    place.insert(entry);
                 }
             }
         }
+    }
+}
+
+/// What to call the variable that `edge` belongs to, or why it is none and what to do about it.
+fn named(edge: &Edge) -> Result<(String, LeafId), (String, &'static str)> {
+    match edge {
+        Edge::Leaf(leaf) => match leaf.name() {
+            Some(name) => Ok((format!("parameter `{name}`"), leaf.id)),
+            None => Ok((format!("the variable from {}", leaf.at), leaf.id)),
+        },
+        Edge::Node(node, _) => match node.op.tap() {
+            Some(id) => Ok((format!("the tensor watched at {}", node.at), id)),
+            None => Err((
+                format!(
+                    "the tensor from `{}` at {} is an intermediate result, whose gradient was not kept",
+                    node.op.name(),
+                    node.at
+                ),
+                "call watch() on it and compute the loss from what that returns",
+            )),
+        },
+        Edge::Cut(cut) => {
+            Err((format!("this tensor is no variable: {cut}"), "ask with the variable that the loss was computed from"))
+        }
+        Edge::None => Err((
+            "this tensor is no variable".to_string(),
+            "make it one with requires_grad() before the loss is computed from it",
+        )),
     }
 }

@@ -97,13 +97,12 @@ pub enum CutKind {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cut { op, at, .. } = self;
         match self.kind {
-            CutKind::Detached => write!(f, "detached at {}", self.at),
-            CutKind::NoGrad => write!(f, "`{}` ran under no_grad at {}", self.op, self.at),
-            CutKind::NotFloat => write!(f, "went through `{}`, which has no float result, at {}", self.op, self.at),
-            CutKind::NoCreateGraph => {
-                write!(f, "is a gradient computed without create_graph by `{}` at {}", self.op, self.at)
-            }
+            CutKind::Detached => write!(f, "detached at {at}"),
+            CutKind::NoGrad => write!(f, "`{op}` ran under no_grad at {at}"),
+            CutKind::NotFloat => write!(f, "went through `{op}`, which has no float result, at {at}"),
+            CutKind::NoCreateGraph => write!(f, "a gradient that `{op}` computed without create_graph at {at}"),
         }
     }
 }
@@ -312,11 +311,11 @@ impl Node {
             let mut state = lock(&self.saved);
             match &mut *state {
                 SavedState::Freed => {
-                    return Err(Error::new("backward runs a second time over a graph that was freed by the first")
-                        .kind_of(ErrorKind::Gradient)
-                        .help(
-                            "keep it with `backward_with(Backward::new().retain_graph())`, or compute the loss again",
-                        ));
+                    let (op, at) = (self.op.name(), self.at);
+                    let e = Error::new(format!("the graph was freed by an earlier backward: `{op}` from {at}"));
+                    return Err(e.kind_of(ErrorKind::Gradient).help(
+                        "keep it with `backward_with(Backward::new().retain_graph())`, or compute the loss again",
+                    ));
                 }
                 SavedState::Held(saved) if retain => saved.clone(),
                 SavedState::Held(saved) => {

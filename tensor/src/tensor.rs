@@ -443,6 +443,12 @@ impl Tensor {
         t
     }
 
+    /// The same elements with no way back: `cut` tells whoever asks for a gradient beyond why there is none.
+    pub fn with_cut(mut self, cut: Cut) -> Tensor {
+        self.any.set_edge(Edge::Cut(cut));
+        self
+    }
+
     /// The one element, as `f64`.
     ///
     /// # Panics

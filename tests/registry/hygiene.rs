@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use wengert::dispatch::{Interceptor, OpCall, Outputs, with_interceptor};
-use wengert::registry::{find, ops};
+use wengert::registry::{Sample, find, ops};
 use wengert::tape::OpRef;
 use wengert::{DType, Result};
 
@@ -31,7 +31,8 @@ fn entries_are_complete() {
             return Err("lists no precision".into());
         }
         let samples: Vec<_> = (0..40).flat_map(|seed| samples(op, seed, info.precisions[0])).collect();
-        if !samples.iter().any(|s| s.inputs.iter().all(|x| x.elements() > 1)) {
+        let full = |s: &Sample| s.inputs.iter().all(|x| x.elements() > 0) && s.inputs.iter().any(|x| x.elements() > 1);
+        if !samples.iter().any(|s| s.inputs.is_empty() || full(s)) {
             return Err("has no sample whose inputs all have elements".into());
         }
         if let Some(sample) = samples.iter().find(|s| s.inputs.len() < op.operands.len()) {

@@ -4,6 +4,7 @@
 //! Nothing here names an operation to be tested; what names one is an exception, with its reason beside it.
 
 mod call;
+mod gradients;
 mod hygiene;
 mod layouts;
 mod misuses;

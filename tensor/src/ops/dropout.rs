@@ -6,6 +6,7 @@ use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{copy, random};
 use crate::kind::Bool;
+use crate::ops::elementwise::demand_float;
 use crate::ops::random::{numbered, place};
 use crate::ops::twin;
 use crate::par::Par;
@@ -39,6 +40,7 @@ pub(crate) static DROPOUT: Op = {
             check(p)?;
             let (key, counter) = place(call.attrs());
             let (shape, dtype) = (call.input(0).shape().clone(), call.input(0).dtype());
+            demand_float(dtype)?;
             let n = shape.elements();
             let par = Par::of(n);
             let mut mask = Storage::stale::<u8>(n);

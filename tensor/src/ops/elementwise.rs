@@ -61,6 +61,11 @@ pub(crate) fn unsupported(dtype: DType) -> Error {
     Error::new(format!("precision {dtype} is not supported")).kind_of(ErrorKind::DType)
 }
 
+/// Checks that a precision is one of floats.
+pub(crate) fn demand_float(dtype: DType) -> Result<()> {
+    if dtype.is_float() { Ok(()) } else { Err(unsupported(dtype)) }
+}
+
 /// Computes an elementwise operation of one operand, in its memory where that was handed over.
 pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) -> Result<Outputs> {
     let dtype = call.input(0).dtype();

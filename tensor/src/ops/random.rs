@@ -10,6 +10,7 @@ use crate::dtype::{DType, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::random;
 use crate::kind::{Bool, Int};
+use crate::ops::elementwise::demand_float;
 use crate::par::Par;
 use crate::random::{OfThread, Rng, Source};
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
@@ -99,6 +100,7 @@ pub(crate) static UNIFORM: Op = Op {
     forward: |call| {
         let attrs = call.attrs();
         let (low, high, dtype) = (attrs.float("low"), attrs.float("high"), attrs.dtype("dtype"));
+        demand_float(dtype)?;
         let (key, counter) = place(attrs);
         let shape = checked_shape(&attrs.ints("shape"))?;
         if !(low < high && (high - low).is_finite()) {
@@ -188,6 +190,7 @@ pub(crate) static NORMAL: Op = Op {
     forward: |call| {
         let attrs = call.attrs();
         let (mean, std, dtype) = (attrs.float("mean"), attrs.float("std"), attrs.dtype("dtype"));
+        demand_float(dtype)?;
         let (key, counter) = place(attrs);
         let shape = checked_shape(&attrs.ints("shape"))?;
         if !(mean.is_finite() && std.is_finite() && std >= 0.0) {
@@ -400,6 +403,7 @@ pub(crate) static BERNOULLI: Op = Op {
     forward: |call| {
         let (key, counter) = place(call.attrs());
         let p = call.input(0);
+        demand_float(p.dtype())?;
         let values = p.to_f64_vec();
         if let Some(i) = values.iter().position(|v| !(0.0..=1.0).contains(v)) {
             let e = format!("probability {} of element {i} is not between 0 and 1", values[i]);
@@ -471,6 +475,7 @@ pub(crate) static MULTINOMIAL: Op = Op {
         let (draws, replacement) = (attrs.int("draws"), attrs.bool("replacement"));
         let (key, counter) = place(attrs);
         let w = call.input(0);
+        demand_float(w.dtype())?;
         let Some((&classes, leading)) = w.shape().split_last() else {
             return Err(Error::new("the weights have no axis of classes").help("give weights of rank 1 or more"));
         };

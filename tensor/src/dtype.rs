@@ -202,7 +202,7 @@ half_element!(f16 => F16, bf16 => BF16);
 /// Runs `$body` with `$T` bound to the element type of a precision: `with_dtype!(dtype, T => f::<T>())`.
 ///
 /// The set can be narrowed: `with_dtype!(float dtype, T => ..)` and `with_dtype!(int dtype, T => ..)` panic for other
-/// kinds (the callers know the kind); `wide` takes what is computed in as it is stored: all but the 16-bit floats. Booleans run as `u8`.
+/// kinds (the callers know the kind); `precise` takes the floats that kernels compute in, F32 and F64; `wide` takes what is computed in as it is stored: all but the 16-bit floats. Booleans run as `u8`.
 macro_rules! with_dtype {
     (float $dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -210,6 +210,13 @@ macro_rules! with_dtype {
             $crate::DType::F64 => { type $T = f64; $body }
             $crate::DType::F16 => { type $T = ::half::f16; $body }
             $crate::DType::BF16 => { type $T = ::half::bf16; $body }
+            other => unreachable!("a float kernel was called with {other}"),
+        }
+    };
+    (precise $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => { type $T = f32; $body }
+            $crate::DType::F64 => { type $T = f64; $body }
             other => unreachable!("a float kernel was called with {other}"),
         }
     };

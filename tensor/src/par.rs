@@ -73,11 +73,23 @@ impl Par {
     /// # Panics
     /// If `f` does.
     pub fn for_each(&self, blocks: usize, f: impl Fn(usize) + Sync) {
+        self.for_each_with(blocks, || (), |(), i| f(i));
+    }
+
+    /// [`for_each`](Self::for_each) with scratch memory, made once for each thread that takes part. What `f` finds in
+    /// it depends on the threads, so `f` must overwrite what it reads.
+    ///
+    /// # Panics
+    /// If `scratch` or `f` does.
+    pub fn for_each_with<S>(&self, blocks: usize, scratch: impl Fn() -> S + Sync, f: impl Fn(&mut S, usize) + Sync) {
         #[cfg(feature = "parallel")]
         if let (Some(pool), true) = (&self.pool, blocks > 1) {
-            return pool.for_each(blocks, &f);
+            return pool.for_each(blocks, &scratch, &f);
         }
-        (0..blocks).for_each(f);
+        if blocks > 0 {
+            let mut scratch = scratch();
+            (0..blocks).for_each(|i| f(&mut scratch, i));
+        }
     }
 
     /// Splits `out` into blocks of `size` elements (the last may be shorter) and calls `f` with the number of each
@@ -210,15 +222,21 @@ mod pool {
             Some(Arc::new(Pool { threads, helpers }))
         }
 
-        pub(super) fn for_each(&self, blocks: usize, f: &(impl Fn(usize) + Sync)) {
+        pub(super) fn for_each<S>(
+            &self,
+            blocks: usize,
+            scratch: &(impl Fn() -> S + Sync),
+            f: &(impl Fn(&mut S, usize) + Sync),
+        ) {
             let next = AtomicUsize::new(0);
             let work = || {
+                let mut own = None;
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     if i >= blocks {
                         break;
                     }
-                    f(i);
+                    f(own.get_or_insert_with(scratch), i);
                 }
             };
             self.helpers.in_place_scope(|scope| {

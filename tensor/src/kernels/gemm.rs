@@ -31,7 +31,7 @@ impl<'a, T> Matrix<'a, T> {
     }
 
     /// The matrix from row `i` and column `j` on.
-    fn from(self, i: usize, j: usize) -> Matrix<'a, T> {
+    pub fn from(self, i: usize, j: usize) -> Matrix<'a, T> {
         let offset = self.offset as isize + i as isize * self.row_stride + j as isize * self.column_stride;
         Matrix { offset: offset as usize, ..self }
     }
@@ -171,14 +171,6 @@ pub fn gemm<T: Product>(
     if m == 0 || n == 0 {
         return;
     }
-    if k == 0 {
-        if !add {
-            c.fill(T::default());
-        }
-        return;
-    }
-    a.check(m, k);
-    b.check(k, n);
     // Blocks depend on the sizes alone. Wide products are cut along columns, tall ones along rows.
     let (rows, columns) = if m.saturating_mul(k).saturating_mul(n) < 2 * WORK {
         (m, n)
@@ -189,28 +181,63 @@ pub fn gemm<T: Product>(
     };
     let (down, across) = (m.div_ceil(rows), n.div_ceil(columns));
     let out = SharedMut::new(c);
-    par.for_each(down * across, |i| {
-        let (i, j) = (i / across * rows, i % across * columns);
+    par.for_each(down * across, |block| {
+        let (i, j) = (block / across * rows, block % across * columns);
         let (m, columns) = (rows.min(m - i), columns.min(n - j));
-        let (a, b) = (a.from(i, 0), b.from(0, j));
-        // SAFETY: `check` found `a` and `b` within their slices, and this is a part of them. The block of `c` lies
-        // within `out`, which has m * n elements; blocks do not overlap, and `out` is borrowed mutably, so it
-        // overlaps neither operand.
-        unsafe {
-            T::multiply(
-                m,
-                k,
-                columns,
-                a.data.as_ptr().add(a.offset),
-                (a.row_stride, a.column_stride),
-                b.data.as_ptr().add(b.offset),
-                (b.row_stride, b.column_stride),
-                out.start().add(i * n + j),
-                n,
-                add,
-            );
-        }
+        // SAFETY: blocks do not overlap.
+        unsafe { multiply(m, k, columns, a.from(i, 0), b.from(0, j), &out, i * n + j, n, add) };
     });
+}
+
+/// `c = a b`, or `c += a b` where `add` is set, on this thread; element (0, 0) of `c` is at `start`, and its rows are
+/// `stride` apart.
+///
+/// # Safety
+/// No other thread uses the elements of `c` meanwhile.
+///
+/// # Panics
+/// If a matrix reaches outside its slice.
+#[allow(clippy::too_many_arguments)] // the parameters of a matrix product
+pub unsafe fn multiply<T: Product>(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &SharedMut<'_, T>,
+    start: usize,
+    stride: usize,
+    add: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(stride >= n && start + (m - 1) * stride + n <= c.len, "the output reaches outside its slice");
+    if k == 0 {
+        for i in 0..if add { 0 } else { m } {
+            // SAFETY: the caller promises that no one else uses these elements.
+            unsafe { c.range(start + i * stride..start + i * stride + n) }.fill(T::default());
+        }
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    // SAFETY: `check` found `a` and `b` within their slices, and the assertion `c` within its own. That is borrowed
+    // mutably, so it overlaps neither operand, and the caller promises that no one else uses these elements.
+    unsafe {
+        T::multiply(
+            m,
+            k,
+            n,
+            a.data.as_ptr().add(a.offset),
+            (a.row_stride, a.column_stride),
+            b.data.as_ptr().add(b.offset),
+            (b.row_stride, b.column_stride),
+            c.start().add(start),
+            stride,
+            add,
+        );
+    }
 }
 
 /// The length of blocks of an axis of `n` positions with `work` multiply-adds each: a multiple of 64, so that no

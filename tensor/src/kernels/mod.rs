@@ -2,16 +2,19 @@
 //!
 //! Kernels see slices, layouts and a [`Par`](crate::par::Par) value, never a tensor, an operation, a clock or the pool.
 
+pub mod conv;
 pub mod copy;
 pub mod fill;
 pub mod gather;
 pub mod gemm;
 pub mod map;
 pub mod number;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod scatter;
 pub mod select;
 pub mod simd;
 pub mod softmax;
+pub mod window;
 pub mod zip;

@@ -4,6 +4,7 @@
 mod binary;
 mod cast;
 mod compare;
+mod conv;
 mod create;
 mod dropout;
 mod elementwise;
@@ -12,19 +13,24 @@ mod join;
 mod loss;
 mod matmul;
 mod operators;
+mod pool;
 mod random;
 mod reduce;
 mod shape;
 mod slice;
 mod softmax;
 mod unary;
+mod window;
 
 use crate::dispatch::Op;
 
 pub use binary::IntoOperand;
+pub use conv::Conv2dOptions;
 pub(crate) use create::full_any;
 pub use create::{Literal, Nested, from_nested, scalar};
+pub use pool::Pool2d;
 pub(crate) use shape::{CONTIGUOUS, IDENTITY};
+pub use window::Pair;
 
 /// The registry: one line per family file.
 pub(crate) static ALL: &[&[&Op]] = &[
@@ -43,6 +49,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     slice::OPS,
     join::OPS,
     gather::OPS,
+    conv::OPS,
+    pool::OPS,
 ];
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.

@@ -1,0 +1,44 @@
+//! The window that convolution and pooling slide over the last two axes.
+
+use std::ops::Range;
+
+/// A window that slides along one axis: output `o` meets the input at `o * stride + k * dilation - padding` for each
+/// `k` below `kernel`, where that lies within the axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Positions of the input along the axis.
+    pub size: usize,
+    /// Positions that the window looks at.
+    pub kernel: usize,
+    /// The distance between neighbouring windows.
+    pub stride: usize,
+    /// Positions that the input is thought to have beyond each end.
+    pub padding: usize,
+    /// The distance between the positions that a window looks at.
+    pub dilation: usize,
+    /// How many windows there are.
+    pub output: usize,
+}
+
+impl Window {
+    /// The outputs whose position number `k` lies within the axis.
+    pub fn outputs(&self, k: usize) -> Range<usize> {
+        let reach = k * self.dilation;
+        let start = self.padding.saturating_sub(reach).div_ceil(self.stride).min(self.output);
+        let end = match (self.size + self.padding).checked_sub(reach + 1) {
+            Some(last) => (last / self.stride + 1).min(self.output),
+            None => 0,
+        };
+        start..end.max(start)
+    }
+
+    /// Where output `o` meets the input with its position number `k`, which lies within the axis.
+    pub fn position(&self, o: usize, k: usize) -> usize {
+        o * self.stride + k * self.dilation - self.padding
+    }
+
+    /// Whether each output is the input at its own place.
+    pub fn is_identity(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.padding == 0
+    }
+}

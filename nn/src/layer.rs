@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wengert_tensor::Tensor;
 
 use crate::module::Module;
+use crate::summary::Summary;
 
 /// A module that maps one tensor to another.
 ///
@@ -39,6 +40,16 @@ pub trait Layer: Module {
     /// # Panics
     /// If the layer cannot take a tensor of that shape or precision.
     fn forward(&self, x: &Tensor) -> Tensor;
+
+    /// The layers inside with the shapes of their outputs and their parameters, as a table to print: from a forward
+    /// pass over zeros of shape `input`, all axes of it, the batch among them.
+    ///
+    /// # Panics
+    /// If the layer cannot take an input of that shape.
+    #[track_caller]
+    fn summary(&self, input: &[usize]) -> Summary {
+        Summary::of_layer(self, input)
+    }
 }
 
 impl<L: Layer + ?Sized> Layer for Box<L> {

@@ -7,6 +7,9 @@
 extern crate self as wengert;
 
 mod activation;
+mod data;
+mod dropout;
+mod flatten;
 mod init;
 mod layer;
 mod linear;
@@ -15,9 +18,13 @@ mod param;
 mod scope;
 mod sequential;
 mod state;
+mod summary;
 
 pub use activation::{Gelu, ReLU, Sigmoid, Tanh};
-pub use init::Init;
+pub use data::{Batches, Epoch};
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use init::{Fan, Init};
 pub use layer::Layer;
 pub use linear::Linear;
 pub use module::{Module, Part, Walk};
@@ -25,4 +32,5 @@ pub use param::{Buffer, Mode, Param};
 pub use scope::Scope;
 pub use sequential::Sequential;
 pub use state::{Form, LoadReport, Mismatch, StateDict};
+pub use summary::{Row, Summary};
 pub use wengert_nn_derive::Module;

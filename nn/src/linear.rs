@@ -34,7 +34,7 @@ impl Linear {
     /// A layer from `in_features` to `out_features` features.
     #[track_caller]
     pub fn new(in_features: usize, out_features: usize) -> Linear {
-        let init = Init::uniform_of_fan(in_features);
+        let init = Init::bounded_by(in_features);
         Linear {
             scope: Scope::new("Linear"),
             weight: Param::new(init.tensor([out_features, in_features])),

@@ -102,17 +102,8 @@ impl Error {
 
     pub(crate) fn with_operands(mut self, operands: impl FnOnce() -> Vec<Operand>) -> Error {
         if self.0.operands.is_empty() {
-            self.0.operands = operands();
-            // A parameter knows more of the path than the enclosing container does.
-            if let Some(known) = &self.0.module
-                && let Some(path) = self
-                    .0
-                    .operands
-                    .iter()
-                    .filter_map(|o| o.module.as_ref())
-                    .find(|m| m.strip_prefix(&**known).is_some_and(|rest| rest.starts_with('.')))
-            {
-                self.0.module = Some(path.clone());
+            for operand in operands() {
+                self.push_operand(operand);
             }
         }
         self
@@ -121,8 +112,18 @@ impl Error {
     /// Adds an operand to show: its name, shape, and where it came from. Operations do so themselves; this is for
     /// checks that a layer makes before it calls any.
     pub fn operand(mut self, name: &str, tensor: &AnyTensor) -> Error {
-        self.0.operands.push(tensor.as_operand(name.to_string()));
+        self.push_operand(tensor.as_operand(name.to_string()));
         self
+    }
+
+    fn push_operand(&mut self, operand: Operand) {
+        // A parameter knows more of the path than the enclosing container does.
+        if let (Some(known), Some(path)) = (&self.0.module, &operand.module)
+            && path.strip_prefix(&**known).is_some_and(|rest| rest.starts_with('.'))
+        {
+            self.0.module = Some(path.clone());
+        }
+        self.0.operands.push(operand);
     }
 
     pub(crate) fn has_op(&self) -> bool {

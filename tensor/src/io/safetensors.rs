@@ -204,3 +204,100 @@ fn io_error(what: &str, path: &Path, e: &std::io::Error) -> Error {
 fn format_error(e: &dyn Display) -> Error {
     Error::new(format!("not a valid safetensors file: {e}")).kind_of(ErrorKind::Format)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::{Bool, Int};
+    use crate::{Tensor, tensor};
+
+    fn sample() -> Vec<(String, AnyTensor)> {
+        let mut tensors = Vec::new();
+        for dtype in DType::ALL {
+            let t: AnyTensor = match dtype {
+                d if d.is_float() => tensor![[1.5, -0.0, f64::NAN], [f64::INFINITY, 1e-8, 3.0]].to_dtype(d).into(),
+                d if d.is_int() => Int::arange(0, 6).reshape([2, 3]).to_dtype(d).into(),
+                _ => tensor![[true, false, true], [false, false, true]].into(),
+            };
+            tensors.push((format!("{dtype} dense"), t));
+        }
+        tensors.push(("scalar".into(), crate::scalar(2.0).into()));
+        tensors.push(("empty".into(), Bool::zeros([0, 3]).into()));
+        tensors.push(("turned".into(), tensor![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].t().flip(0).into()));
+        tensors
+    }
+
+    fn elements(t: &AnyTensor) -> Vec<u64> {
+        t.to_f64_vec().into_iter().map(f64::to_bits).collect()
+    }
+
+    #[test]
+    fn every_precision_and_layout_comes_back() {
+        let bytes = tensors_to_bytes(sample()).unwrap();
+        let read = tensors_from_bytes(&bytes).unwrap();
+        assert_eq!(read.len(), sample().len());
+        for (name, t) in sample() {
+            let back = &read[&name];
+            assert_eq!((back.shape(), back.dtype()), (t.shape(), t.dtype()), "{name}");
+            assert_eq!(elements(back), elements(&t), "{name}");
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error() {
+        let bytes = tensors_to_bytes(sample()).unwrap();
+        for end in 0..bytes.len() {
+            let e = tensors_from_bytes(&bytes[..end]).err().expect("a truncated file is refused");
+            assert_eq!(e.kind(), ErrorKind::Format);
+        }
+        // Any byte of the header may be anything: an error, or tensors, but no panic.
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        for at in 0..header {
+            for with in [0, b'0', b'9', b'"', b'{', 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] = with;
+                let _ = tensors_from_bytes(&damaged);
+            }
+        }
+    }
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    #[test]
+    fn hostile_headers_are_refused_before_anything_is_allocated() {
+        let tensor = |dtype: &str, shape: &str, end: usize| {
+            format!(r#"{{"x":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{end}]}}}}"#)
+        };
+        for (bytes, want) in [
+            (u64::MAX.to_le_bytes().to_vec(), "header too large"),
+            (file(&tensor("F32", "[1000000000000]", 4), &[0; 4]), "not a valid safetensors file"),
+            (file(&tensor("F32", "[4294967296,4294967296,4]", 4), &[0; 4]), "not a valid safetensors file"),
+            (file(&tensor("F32", "[0,9223372036854775807]", 0), &[]), "more elements than memory can address"),
+            (file(&tensor("F32", "[0,18446744073709551615]", 0), &[]), "is negative"),
+            (file(&tensor("F32", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", 4), &[0; 4]), "rank 17 is larger than 16"),
+            (file(&tensor("BOOL", "[2]", 2), &[1, 2]), "tensor `x`: a truth value is neither 0 nor 1"),
+            (file(&tensor("U16", "[1]", 2), &[1, 2]), "tensor `x`: there is no precision U16 here"),
+            (file(&tensor("F99", "[1]", 2), &[1, 2]), "not a valid safetensors file"),
+            (file(&tensor("U8", "[1]", 1), &[1, 2]), "not a valid safetensors file"),
+        ] {
+            let e = tensors_from_bytes(&bytes).err().expect("refused");
+            assert_eq!(e.kind(), ErrorKind::Format, "{e}");
+            assert!(e.to_string().contains(want), "{e}, not {want}");
+        }
+    }
+
+    #[test]
+    fn one_name_is_one_tensor() {
+        let e = tensors_to_bytes([("x", Tensor::ones([1])), ("x", Tensor::zeros([1]))]).unwrap_err();
+        assert_eq!(e.to_string(), "two tensors have the name `x`");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let e = load_tensors("no/such.safetensors").err().expect("there is none");
+        assert_eq!(e.kind(), ErrorKind::Io);
+        assert!(e.to_string().starts_with("cannot read no/such.safetensors: "), "{e}");
+    }
+}

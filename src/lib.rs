@@ -9,7 +9,10 @@ pub mod prelude {
     pub use wengert_autograd::{
         Backward, Differentiate, Gradients, grad, gradcheck, gradgradcheck, value_and_grad, vjp,
     };
-    pub use wengert_nn::{Buffer, Layer, Linear, Mode, Module, Param, Scope, Sequential, StateDict, Walk};
+    pub use wengert_nn::{
+        Batches, Buffer, Dropout, Flatten, Gelu, Init, Layer, Linear, Mode, Module, Param, ReLU, Scope, Sequential,
+        Sigmoid, StateDict, Summary, Tanh, Walk,
+    };
     pub use wengert_tensor::{
         Bool, DType, Error, Float, Int, Result, Shape, Tensor, manual_seed, no_grad, scalar, tensor, with_threads,
     };

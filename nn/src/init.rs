@@ -121,7 +121,10 @@ impl Init {
     /// makes no sense.
     #[track_caller]
     pub fn tensor(self, shape: impl IntoDims) -> Tensor {
-        self.tensor_from(shape, &mut split_rng())
+        match self {
+            Init::Constant(value) => Tensor::full(shape, value),
+            _ => self.tensor_from(shape, &mut split_rng()),
+        }
     }
 
     /// A tensor, drawn from `rng`.

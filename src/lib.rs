@@ -2,6 +2,7 @@
 
 pub use wengert_autograd::*;
 pub use wengert_nn::*;
+pub use wengert_optim::*;
 pub use wengert_tensor::*;
 
 /// What programs need: `use wengert::prelude::*`.
@@ -13,6 +14,7 @@ pub mod prelude {
         Batches, Buffer, Dropout, Flatten, Gelu, Init, Layer, Linear, Mode, Module, Param, ReLU, Scope, Sequential,
         Sigmoid, StateDict, Summary, Tanh, Walk,
     };
+    pub use wengert_optim::{Adam, AdamW, Optimizer, Schedule, Sgd, clip_global_norm, schedule};
     pub use wengert_tensor::{
         Bool, DType, Error, Float, Int, Result, Shape, Tensor, manual_seed, no_grad, scalar, tensor, with_threads,
     };

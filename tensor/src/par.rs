@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 /// The parallelism that a kernel is given. Kernels split work with it and start no threads of their own.
 #[derive(Clone)]
 pub struct Par {
@@ -105,6 +107,29 @@ impl Par {
         self.for_each(n.div_ceil(size), |i| {
             // SAFETY: blocks of different numbers do not overlap, and each number is taken once.
             f(i, unsafe { shared.range(i * size..(i * size + size).min(n)) });
+        });
+    }
+
+    /// [`chunks_mut`](Par::chunks_mut) of several slices at once: `f` gets the number of each block, and that block of
+    /// each slice.
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    pub fn chunks_mut_of<T: Send, S: Send>(
+        &self,
+        out: &mut [T],
+        more: &mut [&mut [S]],
+        size: usize,
+        f: impl Fn(usize, &mut [T], &mut [&mut [S]]) + Sync,
+    ) {
+        let n = out.len();
+        assert!(more.iter().all(|s| s.len() == n), "chunks_mut_of: the slices differ in length");
+        let more: SmallVec<[SharedMut<'_, S>; 4]> = more.iter_mut().map(|s| SharedMut::new(s)).collect();
+        self.chunks_mut(out, size, |i, part| {
+            let range = i * size.max(1)..i * size.max(1) + part.len();
+            // SAFETY: blocks of different numbers do not overlap, and each number is taken once.
+            let mut parts: SmallVec<[&mut [S]; 4]> = more.iter().map(|s| unsafe { s.range(range.clone()) }).collect();
+            f(i, part, &mut parts);
         });
     }
 

@@ -467,18 +467,44 @@ impl Tensor {
         self.the_element(Location::caller())
     }
 
-    /// Replaces the elements by `f` of a mutable slice of them, in place where no other tensor shares the buffer,
-    /// else in a copy. This is how optimizers update parameters.
+    /// The elements in row-major order, where they lie so in memory and are of type `T`; a
+    /// [`contiguous`](Self::contiguous) tensor of that precision always does.
     ///
-    /// The result is untracked. `f` gets the elements in row-major order.
-    ///
-    /// # Panics
-    /// If the precision is not that of `T`.
-    pub fn update<T>(&mut self, f: impl FnOnce(&mut [T]))
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// let x = tensor![[1.0, 2.0], [3.0, 4.0]];
+    /// assert_eq!(x.as_slice::<f32>().unwrap()[1], 2.0);
+    /// assert!(x.t().as_slice::<f32>().is_none());
+    /// ```
+    pub fn as_slice<T>(&self) -> Option<&[T]>
     where
         T: Value<Float, Stored = T> + crate::dtype::Element,
     {
-        assert_eq!(self.dtype(), <T as crate::dtype::Element>::DTYPE, "update: the precision is another");
+        let dtype = <T as crate::dtype::Element>::DTYPE;
+        let range = self.layout().contiguous().filter(|_| self.dtype() == dtype)?;
+        Some(&self.any.storage.slice::<T>()[range])
+    }
+
+    /// The elements in row-major order, to be changed: in place where no other tensor shares the buffer, else in a
+    /// copy that is made first. The tensor is untracked from then on. This is how optimizers keep their state.
+    ///
+    /// # Panics
+    /// If the precision is not that of `T`.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// let mut x = tensor![1.0, 2.0];
+    /// let old = x.clone();
+    /// x.as_mut_slice::<f32>()[0] = 5.0;
+    /// assert_eq!((x.to_vec::<f32>(), old.to_vec::<f32>()), (vec![5.0, 2.0], vec![1.0, 2.0]));
+    /// ```
+    #[track_caller]
+    pub fn as_mut_slice<T>(&mut self) -> &mut [T]
+    where
+        T: Value<Float, Stored = T> + crate::dtype::Element,
+    {
+        let dtype = <T as crate::dtype::Element>::DTYPE;
+        assert!(self.dtype() == dtype, "as_mut_slice: the precision is {}, not {dtype}", self.dtype());
         let n = self.elements();
         if !self.layout().is_dense() || !self.any.storage.is_unique() {
             let mut storage = Storage::stale::<T>(n);
@@ -487,7 +513,19 @@ impl Tensor {
             self.any = AnyTensor::dense(storage, self.shape().clone(), self.dtype());
         }
         self.any.edge = Edge::None;
-        f(&mut self.any.storage.unique_mut::<T>().expect("made unique above")[..n]);
+        &mut self.any.storage.unique_mut::<T>().expect("made unique above")[..n]
+    }
+
+    /// Calls `f` with [`as_mut_slice`](Self::as_mut_slice): for chains of calls.
+    ///
+    /// # Panics
+    /// If the precision is not that of `T`.
+    #[track_caller]
+    pub fn update<T>(&mut self, f: impl FnOnce(&mut [T]))
+    where
+        T: Value<Float, Stored = T> + crate::dtype::Element,
+    {
+        f(self.as_mut_slice());
     }
 }
 

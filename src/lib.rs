@@ -8,7 +8,8 @@ pub use wengert_tensor::*;
 /// What programs need: `use wengert::prelude::*`.
 pub mod prelude {
     pub use wengert_autograd::{
-        Backward, Differentiate, Gradients, grad, gradcheck, gradgradcheck, value_and_grad, vjp,
+        Backward, Differentiate, GradientTape, Gradients, check_finite, custom, grad, gradcheck, gradgradcheck,
+        jacobian, value_and_grad, vjp,
     };
     pub use wengert_nn::{
         Batches, Buffer, Dropout, Flatten, Gelu, Init, Layer, Linear, Mode, Module, Param, ReLU, Scope, Sequential,

@@ -10,6 +10,7 @@ use wengert_tensor::{AnyTensor, Error, ErrorKind, Result, Tensor, or_panic};
 
 use crate::engine::{Plan, not_connected, replay};
 use crate::gradients::{Gradients, Variable};
+use crate::tape::Tape;
 
 /// How a backward pass goes.
 ///
@@ -125,6 +126,9 @@ pub trait Differentiate {
     /// assert_eq!(grads.of(&w).to_vec::<f32>(), [1.0]);
     /// ```
     fn hook(&self, f: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static) -> Tensor;
+
+    /// What was recorded on the way to this tensor, to look at: print it, or draw it.
+    fn tape(&self) -> Tape;
 }
 
 impl Differentiate for Tensor {
@@ -161,6 +165,10 @@ impl Differentiate for Tensor {
     fn hook(&self, f: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static) -> Tensor {
         let op = PassThrough { name: "hook", tap: None, hook: Some(Box::new(f)) };
         or_panic(apply_custom(Arc::new(op), &[self.as_any()]))
+    }
+
+    fn tape(&self) -> Tape {
+        Tape::of(self.edge(), self.shape(), self.dtype())
     }
 }
 

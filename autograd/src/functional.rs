@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::panic::Location;
 
 use wengert_tensor::tape::{Leaf, with_grad};
-use wengert_tensor::{Error, Result, Tensor, is_grad_enabled};
+use wengert_tensor::{Error, Result, Shape, Tensor, is_grad_enabled};
 
 use crate::backward::{Differentiate, seed};
 use crate::engine::{Plan, replay};
@@ -135,7 +135,7 @@ fn value_of<T>(result: Result<T>, transform: &'static str, at: &'static Location
 ///
 /// Transforms nest, and any tensors that `f` captures may be tracked. The gradient can itself be differentiated if the
 /// argument is tracked, or the call is made inside another transform or a recording
-/// gradient tape; otherwise nothing is recorded.
+/// [`GradientTape`](crate::GradientTape); otherwise nothing is recorded.
 ///
 /// # Panics
 /// The returned function panics if `f` returns more than one element.
@@ -243,6 +243,40 @@ pub fn vjp<O: IntoTensors, F: FnOnce(&[Tensor]) -> O>(
         value_of(level.pull(cotangents.iter().cloned().map(Some).collect(), true), "vjp", at)
     };
     (values, pullback)
+}
+
+/// The Jacobian of a function: entry `[i.., j..]` is the derivative of output element `i` by input element `j`, so its
+/// shape is the output's followed by the input's. Takes one replay for each output element.
+///
+/// The Hessian is the Jacobian of the gradient:
+///
+/// ```
+/// use wengert_autograd::{grad, jacobian};
+/// use wengert_tensor::{Tensor, tensor};
+/// let x = tensor![1.0, 2.0];
+/// assert_eq!(jacobian(|x: &Tensor| x.square())(&x).to_vec::<f32>(), [2.0, 0.0, 0.0, 4.0]);
+/// let hessian = jacobian(grad(|x: &Tensor| (x * x * x).sum()))(&x);
+/// assert_eq!(hessian.to_vec::<f32>(), [6.0, 0.0, 0.0, 12.0]);
+/// ```
+#[track_caller]
+pub fn jacobian<F: Fn(&Tensor) -> Tensor>(f: F) -> impl Fn(&Tensor) -> Tensor {
+    let at = Location::caller();
+    move |x| {
+        let level = Level::run(|v| f(&v[0]), std::slice::from_ref(x), at);
+        let y = &level.outputs[0];
+        let n = y.elements();
+        let row = |i: usize| {
+            let one = (0..n).map(|j| (i == j) as u8 as f64).collect();
+            let cotangent = Tensor::from_vec::<f64>(one, y.shape()).to_dtype(y.dtype());
+            Ok(level.pull(vec![Some(cotangent)], true)?.swap_remove(0))
+        };
+        let rows: Vec<Tensor> = value_of((0..n).map(row).collect(), "jacobian", at);
+        let shape: Shape = y.shape().iter().chain(x.shape().iter()).copied().collect();
+        match n {
+            0 => Tensor::full_dtype(&shape, 0.0, x.dtype()),
+            _ => Tensor::stack(&rows, 0).reshape(&shape),
+        }
+    }
 }
 
 /// The Hessian of a function of one element times a vector, without building the Hessian: the derivative of

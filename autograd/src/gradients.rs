@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::fmt;
 use std::ops::AddAssign;
 use std::panic::Location;
 use std::sync::Arc;
@@ -187,6 +188,20 @@ impl Gradients {
         for entry in self.entries.values_mut() {
             entry.value = f(&entry.value);
         }
+    }
+}
+
+impl fmt::Debug for Gradients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (leaf, g) in self.iter() {
+            let name = match leaf {
+                None => "watched tensor".to_string(),
+                Some(leaf) => leaf.name().map_or_else(|| format!("variable from {}", leaf.at), |name| name.to_string()),
+            };
+            map.entry(&format_args!("{name}"), &format_args!("{} {}", g.shape(), g.dtype()));
+        }
+        map.finish()
     }
 }
 

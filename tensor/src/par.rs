@@ -290,3 +290,46 @@ mod pool {
         pools.entry(threads).or_insert_with(|| Pool::new(threads.min(256))).clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_is_done_once_by_any_number_of_threads() {
+        for threads in [1, 2, 3, 8] {
+            let par = with_threads(threads, Par::current);
+            let mut out = vec![0usize; 1003];
+            par.chunks_mut(&mut out, 10, |i, part| part.iter_mut().for_each(|o| *o += i + 1));
+            let want: Vec<usize> = (0..1003).map(|i| i / 10 + 1).collect();
+            assert_eq!(out, want);
+            assert_eq!(par.map(5, |i| i * i), [0, 1, 4, 9, 16]);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_block_reaches_the_caller_and_the_pool_lives_on() {
+        let par = with_threads(3, Par::current);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            par.for_each(8, |i| assert_ne!(i, 5, "block five"));
+        }));
+        assert!(caught.is_err());
+        assert_eq!(par.map(3, |i| i), [0, 1, 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "range.end <= self.len")]
+    fn a_part_outside_of_the_slice_is_refused() {
+        let mut x = [0; 4];
+        let shared = SharedMut::new(&mut x);
+        // SAFETY: the only part in use.
+        unsafe { shared.range(2..5) };
+    }
+
+    #[test]
+    fn the_number_of_threads_comes_back_after_a_panic() {
+        let before = Par::current().threads();
+        let _ = std::panic::catch_unwind(|| with_threads(before + 1, || panic!("on purpose")));
+        assert_eq!(Par::current().threads(), before);
+    }
+}

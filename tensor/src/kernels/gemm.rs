@@ -83,7 +83,7 @@ macro_rules! float_product {
                 c_stride: usize,
                 add: bool,
             ) {
-                #[cfg(all(target_arch = "x86_64", not(miri)))]
+                #[cfg(target_arch = "x86_64")]
                 if super::simd::level() != super::simd::Level::Plain {
                     // SAFETY: the caller promises that the matrices lie within their memory and do not overlap.
                     unsafe {
@@ -245,4 +245,99 @@ pub unsafe fn multiply<T: Product>(
 fn block(n: usize, work: usize) -> usize {
     let least = (WORK / work.max(1)).max(1);
     n.div_ceil(8).max(least).next_multiple_of(64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::with_threads;
+
+    /// Numbers whose products and short sums are exact, so that every order of summation gives the same.
+    fn numbers(n: usize, seed: usize) -> Vec<f64> {
+        (0..n).map(|i| ((i * 7 + seed * 13) % 11) as f64 - 5.0).collect()
+    }
+
+    fn naive(m: usize, k: usize, n: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
+        let mut c = vec![0.0; m * n];
+        for (i, row) in c.chunks_mut(n.max(1)).enumerate() {
+            for (j, c) in row.iter_mut().enumerate() {
+                *c = (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum();
+            }
+        }
+        c
+    }
+
+    const SIZES: [(usize, usize, usize); 7] =
+        [(1, 1, 1), (3, 5, 2), (17, 33, 9), (1, 300, 70), (260, 90, 130), (128, 128, 300), (4, 0, 3)];
+
+    #[test]
+    fn products_are_those_of_the_definition_for_any_strides_and_threads() {
+        for (m, k, n) in SIZES {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let want = naive(m, k, n, &a, &b);
+            // The transposed matrices, stored so that turning them gives `a` and `b` again.
+            let turned = |x: &[f64], rows: usize, columns: usize| -> Vec<f64> {
+                (0..rows * columns).map(|i| x[i % rows * columns + i / rows]).collect()
+            };
+            let (at, bt) = (turned(&a, m, k), turned(&b, k, n));
+            for threads in [1, 2, 3] {
+                let par = with_threads(threads, Par::current);
+                let mut c = vec![f64::NAN; m * n];
+                gemm(m, k, n, Matrix::dense(&a, k), Matrix::dense(&b, n), &mut c, false, &par);
+                assert_eq!(c, want, "{m} {k} {n}");
+                gemm(m, k, n, Matrix::dense(&at, m).t(), Matrix::dense(&bt, k).t(), &mut c, true, &par);
+                assert_eq!(c, want.iter().map(|x| 2.0 * x).collect::<Vec<_>>(), "{m} {k} {n} turned, added");
+            }
+        }
+    }
+
+    #[test]
+    fn the_portable_crate_gives_the_same() {
+        for (m, k, n) in SIZES {
+            let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
+            let mut c = vec![0.0; m * n];
+            // SAFETY: three dense matrices of just these sizes.
+            unsafe {
+                matrixmultiply::dgemm(
+                    m,
+                    k,
+                    n,
+                    1.0,
+                    a.as_ptr(),
+                    k as isize,
+                    1,
+                    b.as_ptr(),
+                    n as isize,
+                    1,
+                    0.0,
+                    c.as_mut_ptr(),
+                    n as isize,
+                    1,
+                );
+            }
+            assert_eq!(c, naive(m, k, n, &a, &b), "{m} {k} {n}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "matrix reaches outside its slice")]
+    fn a_matrix_that_leaves_its_slice_is_refused() {
+        let x = vec![0.0f32; 11];
+        gemm(3, 4, 1, Matrix::dense(&x, 4), Matrix::dense(&x[..4], 1), &mut [0.0; 3], false, &Par::sequential());
+    }
+
+    #[test]
+    #[should_panic(expected = "matrix reaches outside its slice")]
+    fn a_negative_stride_that_leaves_its_slice_is_refused() {
+        let x = vec![0.0f32; 12];
+        let a = Matrix { data: &x, offset: 3, row_stride: -4, column_stride: 1 };
+        gemm(2, 4, 1, a, Matrix::dense(&x[..4], 1), &mut [0.0; 2], false, &Par::sequential());
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let mut c = [0u8; 1];
+        gemm(1, 2, 1, Matrix::dense(&[200u8, 100], 2), Matrix::dense(&[2u8, 3], 1), &mut c, false, &Par::sequential());
+        assert_eq!(c, [(400u32 + 300) as u8]);
+    }
 }

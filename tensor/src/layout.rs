@@ -278,33 +278,38 @@ impl<const N: usize> Joint<N> {
 
     /// Calls `f` with the number and the positions of each inner run in `runs`, in row-major order.
     pub fn for_runs(&self, runs: Range<usize>, mut f: impl FnMut(usize, [usize; N])) {
+        self.walk(runs, &mut f);
+    }
+
+    /// [`for_runs`](Self::for_runs), compiled once for each number of operands and not for each loop.
+    fn walk(&self, runs: Range<usize>, f: &mut dyn FnMut(usize, [usize; N])) {
         if runs.is_empty() {
             return;
         }
         let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.outer.len());
-        let mut at: [isize; N] = self.start.map(|s| s as isize);
+        // Positions wrap below zero only in between: a run always starts inside its buffer.
+        let mut at = self.start;
+        let shift = |at: &mut [usize; N], step: &[isize; N], times: isize| {
+            for (a, s) in at.iter_mut().zip(step) {
+                *a = a.wrapping_add_signed(s.wrapping_mul(times));
+            }
+        };
         let mut rest = runs.start;
         for (i, (size, step)) in index.iter_mut().zip(&self.outer).rev() {
             *i = rest % size;
             rest /= size;
-            for k in 0..N {
-                at[k] += *i as isize * step[k];
-            }
+            shift(&mut at, step, *i as isize);
         }
         for run in runs {
-            f(run, at.map(|a| a as usize));
+            f(run, at);
             for (i, (size, step)) in index.iter_mut().zip(&self.outer).rev() {
                 *i += 1;
                 if *i < *size {
-                    for k in 0..N {
-                        at[k] += step[k];
-                    }
+                    shift(&mut at, step, 1);
                     break;
                 }
                 *i = 0;
-                for k in 0..N {
-                    at[k] -= (*size as isize - 1) * step[k];
-                }
+                shift(&mut at, step, 1 - *size as isize);
             }
         }
     }

@@ -15,6 +15,9 @@ pub struct Par {
     pool: Option<std::sync::Arc<pool::Pool>>,
 }
 
+/// What one thread does: takes numbers of blocks until there are none left.
+type Work<'a> = dyn Fn(&mut dyn FnMut() -> Option<usize>) + Sync + 'a;
+
 /// Work below this many elements is not worth handing to another thread.
 pub const GRAIN: usize = 1 << 15;
 
@@ -84,24 +87,31 @@ impl Par {
     /// # Panics
     /// If `scratch` or `f` does.
     pub fn for_each_with<S>(&self, blocks: usize, scratch: impl Fn() -> S + Sync, f: impl Fn(&mut S, usize) + Sync) {
+        self.share(blocks, &|next| {
+            let Some(first) = next() else { return };
+            let mut own = scratch();
+            f(&mut own, first);
+            while let Some(i) = next() {
+                f(&mut own, i);
+            }
+        });
+    }
+
+    /// Runs `work` on each thread that takes part, with a function that hands out the numbers below `blocks`. Compiled
+    /// once: the pool's machinery is large, and there are hundreds of loops.
+    fn share(&self, blocks: usize, work: &Work<'_>) {
         #[cfg(feature = "parallel")]
         if let (Some(pool), true) = (&self.pool, blocks > 1) {
-            return pool.for_each(blocks, &scratch, &f);
+            return pool.share(blocks, work);
         }
-        if blocks > 0 {
-            let mut scratch = scratch();
-            (0..blocks).for_each(|i| f(&mut scratch, i));
-        }
+        let mut numbers = 0..blocks;
+        work(&mut || numbers.next());
     }
 
     /// Splits `out` into blocks of `size` elements (the last may be shorter) and calls `f` with the number of each
     /// block and the block, on all threads.
     pub fn chunks_mut<T: Send>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         let size = size.max(1);
-        if self.threads() == 1 || out.len() <= size {
-            out.chunks_mut(size).enumerate().for_each(|(i, c)| f(i, c));
-            return;
-        }
         let shared = SharedMut::new(out);
         let n = shared.len;
         self.for_each(n.div_ceil(size), |i| {
@@ -247,23 +257,9 @@ mod pool {
             Some(Arc::new(Pool { threads, helpers }))
         }
 
-        pub(super) fn for_each<S>(
-            &self,
-            blocks: usize,
-            scratch: &(impl Fn() -> S + Sync),
-            f: &(impl Fn(&mut S, usize) + Sync),
-        ) {
+        pub(super) fn share(&self, blocks: usize, work: &super::Work<'_>) {
             let next = AtomicUsize::new(0);
-            let work = || {
-                let mut own = None;
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= blocks {
-                        break;
-                    }
-                    f(own.get_or_insert_with(scratch), i);
-                }
-            };
+            let work = || work(&mut || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < blocks));
             self.helpers.in_place_scope(|scope| {
                 for _ in 0..(self.threads - 1).min(blocks - 1) {
                     scope.spawn(|_| work());

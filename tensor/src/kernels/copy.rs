@@ -1,23 +1,31 @@
 //! The copy family: strided to dense, into a region, and casts.
 
 use crate::dtype::Element;
+use crate::kernels::map::BLOCK;
 use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
 
-/// Calls `f` with every element in row-major order.
-pub fn for_each<T: Copy>(x: &[T], layout: &Layout, mut f: impl FnMut(T)) {
+/// Calls `f` with stretches of elements that together are all of them, in row-major order.
+pub fn stretches<T: Element>(x: &[T], layout: &Layout, f: &mut dyn FnMut(&[T])) {
     if let Some(range) = layout.contiguous() {
-        x[range].iter().for_each(|&v| f(v));
-        return;
+        return f(&x[range]);
     }
     let joint = Joint::new(layout.shape(), [layout]);
     let step = joint.inner_strides[0];
+    let mut stretch = [T::default(); BLOCK];
     joint.for_runs(0..joint.runs(), |_, [at]| {
-        for i in 0..joint.inner {
-            f(x[(at as isize + i as isize * step) as usize]);
+        for from in (0..joint.inner).step_by(BLOCK) {
+            let n = BLOCK.min(joint.inner - from);
+            strided_run(&mut stretch[..n], x, at.wrapping_add_signed(from as isize * step), step);
+            f(&stretch[..n]);
         }
     });
+}
+
+/// Calls `f` with every element in row-major order.
+pub fn for_each<T: Element>(x: &[T], layout: &Layout, mut f: impl FnMut(T)) {
+    stretches(x, layout, &mut |stretch| stretch.iter().for_each(|&v| f(v)));
 }
 
 /// Copies the elements that `layout` names, in row-major order, into the dense `out`.
@@ -119,16 +127,35 @@ pub fn into_region<T: Element>(
 
 /// Converts between precisions, in row-major order: floats round to nearest even, float to integer truncates and
 /// saturates and turns NaN into 0, integers wrap.
-pub fn cast<A: Element, B: Element>(out: &mut [B], x: &[A], layout: &Layout) {
-    let mut out = out.iter_mut();
-    let mut put = |v: B| {
-        if let Some(o) = out.next() {
-            *o = v;
+pub fn cast<A: Element>(x: &[A], layout: &Layout, put: &mut dyn FnMut(Wide<'_>)) {
+    let mut floats = [0f64; BLOCK];
+    let mut ints = [0i64; BLOCK];
+    stretches(x, layout, &mut |stretch| {
+        for part in stretch.chunks(BLOCK) {
+            if A::DTYPE.is_float() {
+                floats.iter_mut().zip(part).for_each(|(w, v)| *w = v.to_f64());
+                put(Wide::Floats(&floats[..part.len()]));
+            } else {
+                ints.iter_mut().zip(part).for_each(|(w, v)| *w = v.to_i64());
+                put(Wide::Ints(&ints[..part.len()]));
+            }
         }
-    };
-    match (A::DTYPE.is_float(), B::DTYPE.is_float()) {
-        (false, false) => for_each(x, layout, |v| put(B::from_i64(v.to_i64()))),
-        (false, true) => for_each(x, layout, |v| put(B::from_i64(v.to_i64()))),
-        (true, _) => for_each(x, layout, |v| put(B::from_f64(v.to_f64()))),
+    });
+}
+
+/// Elements on their way between precisions, in a form that holds each exactly.
+pub enum Wide<'a> {
+    /// Floats of any precision.
+    Floats(&'a [f64]),
+    /// Integers of any precision, and truth values.
+    Ints(&'a [i64]),
+}
+
+/// The receiving end of [`cast`]: fills `out` from its start.
+pub fn receive<B: Element>(out: &mut [B]) -> impl FnMut(Wide<'_>) + '_ {
+    let mut out = out.iter_mut();
+    move |wide| match wide {
+        Wide::Floats(part) => part.iter().zip(&mut out).for_each(|(&v, o)| *o = B::from_f64(v)),
+        Wide::Ints(part) => part.iter().zip(&mut out).for_each(|(&v, o)| *o = B::from_i64(v)),
     }
 }

@@ -29,12 +29,13 @@ pub(super) fn cast(x: &AnyTensor, to: DType) -> AnyTensor {
             storage
         })
     } else {
-        with_dtype!(x.dtype(), A => with_dtype!(to, B => {
+        with_dtype!(to, B => {
             let mut storage = Storage::stale::<B>(n);
-            let out = &mut storage.unique_mut::<B>().expect("a fresh buffer is unique")[..n];
-            copy::cast::<A, B>(out, x.storage().slice(), x.layout());
+            let mut put = copy::receive(&mut storage.unique_mut::<B>().expect("a fresh buffer is unique")[..n]);
+            with_dtype!(x.dtype(), A => copy::cast::<A>(x.storage().slice(), x.layout(), &mut put));
+            drop(put);
             storage
-        }))
+        })
     };
     AnyTensor::dense(storage, x.shape().clone(), to)
 }

@@ -8,6 +8,7 @@ pub mod fill;
 pub mod gather;
 pub mod gemm;
 pub mod map;
+pub mod norm;
 pub mod number;
 pub mod pool;
 pub mod random;

@@ -12,6 +12,7 @@ mod gather;
 mod join;
 mod loss;
 mod matmul;
+mod norm;
 mod operators;
 mod pool;
 mod random;
@@ -51,6 +52,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
     gather::OPS,
     conv::OPS,
     pool::OPS,
+    norm::OPS,
 ];
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.

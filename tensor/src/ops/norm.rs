@@ -1,0 +1,251 @@
+//! Normalisation.
+
+use std::panic::Location;
+
+use crate::attrs;
+use crate::dispatch::{Arg, Call, Gradient, Op, Outputs, Saves, apply, in_op};
+use crate::dtype::{DType, Element, with_dtype};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::norm::{self, Affine};
+use crate::kind::Float;
+use crate::ops::elementwise::unsupported;
+use crate::ops::shape::dense;
+use crate::ops::twin;
+use crate::par::Par;
+use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
+use crate::shape::Shape;
+use crate::storage::Storage;
+use crate::tape::Vjp;
+use crate::tensor::{AnyTensor, Tensor};
+
+/// The operations of this file.
+pub(crate) static OPS: &[&Op] = &[&BATCH_NORM];
+
+/// The precision of the statistics of elements of precision `dtype`: 16-bit floats have too little range for them.
+fn statistics_dtype(dtype: DType) -> DType {
+    if dtype.size() == 2 { DType::F32 } else { dtype }
+}
+
+/// The number of channels, and the number of elements of each.
+fn channels(x: &Shape) -> Result<(usize, usize)> {
+    if x.rank() < 2 {
+        return Err(Error::new(format!("needs rank 2 or more, [N, C] or [N, C, ..], not {}", x.rank())));
+    }
+    Ok((x[1], x.iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, &n)| n).product()))
+}
+
+/// The shape that lets one number for each channel broadcast against `[N, C, ..]`.
+fn beside(x: &Shape) -> Shape {
+    x.iter().enumerate().map(|(axis, &n)| if axis == 1 { n } else { 1 }).collect()
+}
+
+/// Checks that a tensor has one number for each channel.
+fn per_channel(t: &AnyTensor, name: &str, channels: usize) -> Result<()> {
+    if *t.shape() == [channels] {
+        return Ok(());
+    }
+    Err(Error::new(format!("{name} has shape {}, not [{channels}]", t.shape()))
+        .help("it holds one number for each channel (axis 1 of input)"))
+}
+
+/// The operation of [`Tensor::batch_norm`].
+pub(crate) static BATCH_NORM: Op = {
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        let dtype = call.same_dtype()?;
+        if !dtype.is_float() {
+            return Err(unsupported(dtype).help("convert first: x.to_float()"));
+        }
+        let (count, each) = channels(call.input(0).shape())?;
+        if call.len() > 1 {
+            per_channel(call.input(1), "weight", count)?;
+            per_channel(call.input(2), "bias", count)?;
+        }
+        if each < 2 && count > 0 {
+            return Err(Error::new(format!("each channel holds {each} values, and their variance needs 2 or more"))
+                .kind_of(ErrorKind::Value)
+                .help("take a larger batch, or normalise with running statistics, as a layer in eval() does"));
+        }
+        let eps = call.attrs().float("eps");
+        let x = dense(call.input(0).clone());
+        let (n, plane) = (x.elements(), x.shape()[2..].iter().product());
+        let numbers =
+            |i: usize, missing| if call.len() > i { call.input(i).to_f64_vec() } else { vec![missing; count] };
+        let (weight, bias) = (numbers(1, 1.0), numbers(2, 0.0));
+        let (y, moments) = with_dtype!(float dtype, T => {
+            let (par, elements) = (Par::of(n), &x.storage().slice::<T>()[..n]);
+            let moments = norm::moments(elements, count, plane, &par);
+            let maps: Vec<Affine> = (0..count)
+                .map(|c| {
+                    let scale = weight[c] / (moments[c].variance + eps).sqrt();
+                    Affine { center: moments[c].mean, scale, shift: bias[c] }
+                })
+                .collect();
+            let mut storage = Storage::stale::<T>(n);
+            let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+            norm::affine(out, elements, &maps, plane, &par);
+            (storage, moments)
+        });
+        let statistic = |f: fn(&norm::Moments) -> f64| {
+            let storage = with_dtype!(precise statistics_dtype(dtype), T => {
+                Storage::from_slice(&moments.iter().map(|m| T::from_f64(f(m))).collect::<Vec<_>>())
+            });
+            AnyTensor::dense(storage, [count].into(), statistics_dtype(dtype))
+        };
+        Ok(smallvec::smallvec![
+            AnyTensor::dense(y, x.shape().clone(), dtype),
+            statistic(|m| m.mean),
+            statistic(|m| m.variance),
+        ])
+    }
+    /// With `d = x - mean`, `r = 1 / sqrt(variance + eps)` and `n` elements in each channel, `y = d r weight + bias`:
+    /// Ioffe and Szegedy, 2015, arXiv:1502.03167, section 3. Mean and variance depend on `x`, too.
+    fn vjp(cx: &mut Vjp<'_>) {
+        let (shape, dtype) = (cx.input_shape(0).clone(), cx.input_dtype(0));
+        let wide = statistics_dtype(dtype);
+        let (_, n) = channels(&shape).expect("checked when it was recorded");
+        let (beside, others) = (beside(&shape), (0..shape.rank()).filter(|&a| a != 1).collect::<Vec<_>>());
+        let (g, g_mean, g_variance) = (cx.g().to_dtype(wide), cx.cotangent(1), cx.cotangent(2));
+        let (mean, variance) = (cx.output::<Float>(1), cx.output::<Float>(2));
+        let d = cx.input::<Float>(0).to_dtype(wide) - mean.reshape(&beside);
+        let r = (variance + cx.attrs().float("eps")).sqrt().recip();
+        let sum_g = g.sum_axis(&others);
+        let sum_gd = (&g * &d).sum_axis(&others);
+        if cx.needs(0) {
+            let scale = match cx.inputs() {
+                1 => r.clone(),
+                _ => &r * cx.input::<Float>(1).to_dtype(wide),
+            };
+            let along_d = (g_variance * 2.0 - &scale * r.square() * &sum_gd) / n as f64;
+            let alike = (g_mean - &scale * &sum_g) / n as f64;
+            let dx = g * scale.reshape(&beside) + d * along_d.reshape(&beside) + alike.reshape(&beside);
+            cx.give(0, dx.to_dtype(dtype));
+        }
+        if cx.needs(1) {
+            cx.give(1, (sum_gd * r).to_dtype(dtype));
+        }
+        if cx.needs(2) {
+            cx.give(2, sum_g.to_dtype(dtype));
+        }
+    }
+    fn samples(g: &mut Gen) -> Vec<Sample> {
+        let mut shape = g.full_shape(2, 4);
+        shape[0] = 2 + g.below(3);
+        if g.below(8) == 0 {
+            shape[1] = 0;
+        }
+        let each = Shape::from([shape[1]]);
+        let x = g.numbers(&shape, -2.0, 2.0);
+        let affine = [g.numbers(&each, 0.5, 2.0), g.numbers(&each, -1.0, 1.0)];
+        let kept = 2 * g.below(2);
+        vec![Sample::new([x].into_iter().chain(affine.into_iter().take(kept)), attrs! { eps: 1e-2 })]
+    }
+    fn misuses() -> Vec<Misuse> {
+        let z = |shape: &[usize]| -> AnyTensor { Tensor::zeros(shape).into() };
+        let case = |shapes: &[&[usize]], says| Misuse::new(shapes.iter().map(|s| z(s)), attrs! { eps: 1e-5 }, says);
+        vec![
+            case(&[&[4]], "needs rank 2 or more"),
+            case(&[&[1, 3]], "each channel holds 1 values, and their variance needs 2 or more"),
+            case(&[&[4, 3], &[4], &[3]], "weight has shape [4], not [3]"),
+            case(&[&[4, 3], &[3], &[4]], "bias has shape [4], not [3]"),
+        ]
+    }
+    Op {
+        name: "batch_norm",
+        operands: &["input", "weight", "bias"],
+        forward,
+        gradient: Gradient::Rule { saves: |_| Saves::INPUT.and_input(1).and_output(1).and_output(2), vjp },
+        info: || OpInfo {
+            family: Family::Norm,
+            numpy: "",
+            torch: "nn.functional.batch_norm",
+            precisions: FLOATS,
+            samples,
+            // A large mean: the variance must not come from a difference of large numbers.
+            specials: |g| {
+                vec![Sample::new([g.tensor(&[1001.0, 1000.0, 999.0, 998.0], &[4, 1].into())], attrs! { eps: 1e-2 })]
+            },
+            misuses,
+        },
+    }
+};
+
+/// One number for each channel of `x`, in its precision and such that it broadcasts against it.
+#[track_caller]
+fn beside_input(t: &Tensor, x: &Tensor) -> Result<Tensor> {
+    t.try_to_dtype(x.dtype())?.try_reshape(beside(x.shape()))
+}
+
+twin! {
+    impl [] Tensor {
+        /// Batch normalisation of `[N, C, ..]` with the batch's own statistics, as in training: each channel is
+        /// shifted and scaled to mean 0 and variance 1 (Ioffe and Szegedy, 2015, arXiv:1502.03167), then multiplied
+        /// by a weight `[C]` and shifted by a bias `[C]` where these are given. `eps` is added to the variance.
+        ///
+        /// Returns the result, and the mean and the biased variance of each channel; of 16-bit floats these are in
+        /// `F32`. Gradients flow through all three.
+        ///
+        /// # Panics
+        /// If the rank is below 2, a channel holds fewer than 2 values, weight or bias is not `[C]`, or the
+        /// precisions differ.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// let (y, mean, variance) = tensor![[1.0], [3.0]].batch_norm(None, 0.0);
+        /// assert_eq!(y.to_vec::<f32>(), [-1.0, 1.0]);
+        /// assert_eq!((mean.item(), variance.item()), (2.0, 1.0));
+        /// ```
+        pub fn batch_norm / try_batch_norm(
+            &self,
+            affine: Option<(&Tensor, &Tensor)>,
+            eps: f64,
+        ) -> (Tensor, Tensor, Tensor) {
+            let attrs = attrs! { eps: eps };
+            let mut outputs = match affine {
+                None => apply(&BATCH_NORM, attrs, &mut [Arg::from(self)])?,
+                Some((weight, bias)) => apply(&BATCH_NORM, attrs, &mut [self.into(), weight.into(), bias.into()])?,
+            };
+            let variance = outputs.remove(2).downcast()?;
+            let mean = outputs.remove(1).downcast()?;
+            Ok((outputs.remove(0).downcast()?, mean, variance))
+        }
+
+        /// Batch normalisation of `[N, C, ..]` with a given mean `[C]` and variance `[C]`, as with the running
+        /// statistics of a trained model: `(x - mean) / sqrt(variance + eps) * weight + bias`.
+        ///
+        /// # Panics
+        /// If the rank is below 2, or a statistic, weight or bias is not `[C]`.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// let x = tensor![[1.0, 5.0], [3.0, 7.0]];
+        /// let y = x.batch_norm_with(&tensor![1.0, 5.0], &tensor![4.0, 1.0], None, 0.0);
+        /// assert_eq!(y.to_vec::<f32>(), [0.0, 0.0, 1.0, 2.0]);
+        /// ```
+        pub fn batch_norm_with / try_batch_norm_with(
+            &self,
+            mean: &Tensor,
+            variance: &Tensor,
+            affine: Option<(&Tensor, &Tensor)>,
+            eps: f64,
+        ) -> Tensor {
+            let at = Location::caller();
+            let mut named = vec![("mean", mean), ("variance", variance)];
+            named.extend(affine.into_iter().flat_map(|(weight, bias)| [("weight", weight), ("bias", bias)]));
+            let fits = channels(self.shape())
+                .and_then(|(count, _)| named.iter().try_for_each(|(name, t)| per_channel(t.as_any(), name, count)));
+            let operands: Vec<_> =
+                [("input", self)].iter().chain(&named).map(|(name, t)| (*name, t.as_any())).collect();
+            in_op("batch_norm_with", &operands, at, fits)?;
+            // The scale is computed in the precision of the statistics, which may be the wider one.
+            let mut scale = (variance + eps).try_sqrt()?.try_recip()?;
+            if let Some((weight, _)) = affine {
+                scale = scale.try_mul(weight.try_to_dtype(scale.dtype())?)?;
+            }
+            let y = self.try_sub(beside_input(mean, self)?)?.try_mul(beside_input(&scale, self)?)?;
+            match affine {
+                None => Ok(y),
+                Some((_, bias)) => y.try_add(beside_input(bias, self)?),
+            }
+        }
+    }
+}

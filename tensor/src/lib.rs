@@ -5,6 +5,7 @@
 pub mod dispatch;
 mod dtype;
 mod error;
+mod index;
 pub mod io;
 mod kernels;
 mod kind;
@@ -21,6 +22,7 @@ mod tensor;
 
 pub use dtype::{DType, Element, default_dtype, with_default_dtype};
 pub use error::{Error, ErrorKind, Result, current_module, in_module, or_panic};
+pub use index::{By, Ellipsis, Index, IntoIndex, IntoIndices, NewAxis};
 pub use kind::{Bool, Float, Int, Kind, Numeric, Value};
 pub use ops::{Conv2dOptions, IntoOperand, Pair, Pool2d, scalar};
 #[doc(hidden)]

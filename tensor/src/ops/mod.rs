@@ -17,9 +17,11 @@ mod operators;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
 mod shape;
 mod slice;
 mod softmax;
+mod sort;
 mod unary;
 mod window;
 
@@ -53,6 +55,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     conv::OPS,
     pool::OPS,
     norm::OPS,
+    sort::OPS,
+    scan::OPS,
 ];
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.

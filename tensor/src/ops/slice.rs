@@ -42,6 +42,8 @@ fn cuts(shape: &Shape, attrs: &Attrs) -> Result<SmallVec<[Cut; 4]>> {
             ));
             return Err(e.kind_of(ErrorKind::Index));
         }
+        // A step that is never taken may be of any size: its stride must not overflow.
+        let step = if count > 1 { step } else { 1 };
         cuts.push(Cut { start: start as usize, step, count: count as usize });
     }
     Ok(cuts)

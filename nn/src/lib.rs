@@ -7,6 +7,7 @@
 extern crate self as wengert;
 
 mod activation;
+mod conv;
 mod data;
 mod dropout;
 mod flatten;
@@ -15,12 +16,14 @@ mod layer;
 mod linear;
 mod module;
 mod param;
+mod pool;
 mod scope;
 mod sequential;
 mod state;
 mod summary;
 
 pub use activation::{Gelu, ReLU, Sigmoid, Tanh};
+pub use conv::Conv2d;
 pub use data::{Batches, Epoch};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
@@ -29,6 +32,7 @@ pub use layer::Layer;
 pub use linear::Linear;
 pub use module::{Module, Part, Walk};
 pub use param::{Buffer, Mode, Param};
+pub use pool::{AvgPool2d, MaxPool2d};
 pub use scope::Scope;
 pub use sequential::Sequential;
 pub use state::{Form, LoadReport, Mismatch, StateDict};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ::safetensors::tensor::{Dtype, TensorView, View};
 use ::safetensors::{SafeTensors, serialize};
 
-use crate::dtype::{DType, Element, with_dtype};
+use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::copy;
 use crate::shape::checked_shape;
@@ -152,8 +152,11 @@ fn from_view(view: &TensorView<'_>) -> Result<AnyTensor> {
         Dtype::BOOL => DType::Bool,
         other => return Err(Error::new(format!("there is no precision {other:?} here"))),
     };
-    // A size beyond `isize` becomes a negative one, which the check refuses.
-    let sizes: Vec<isize> = view.shape().iter().map(|&d| isize::try_from(d).unwrap_or(-1)).collect();
+    let sizes: Vec<isize> = view
+        .shape()
+        .iter()
+        .map(|&size| isize::try_from(size).map_err(|_| Error::new(format!("no axis can have size {size}"))))
+        .collect::<Result<_>>()?;
     let shape = checked_shape(&sizes)?;
     let mut bytes = Cow::Borrowed(view.data());
     if dtype == DType::Bool && bytes.iter().any(|&b| b > 1) {
@@ -274,8 +277,8 @@ mod tests {
             (u64::MAX.to_le_bytes().to_vec(), "header too large"),
             (file(&tensor("F32", "[1000000000000]", 4), &[0; 4]), "not a valid safetensors file"),
             (file(&tensor("F32", "[4294967296,4294967296,4]", 4), &[0; 4]), "not a valid safetensors file"),
-            (file(&tensor("F32", "[0,9223372036854775807]", 0), &[]), "more elements than memory can address"),
-            (file(&tensor("F32", "[0,18446744073709551615]", 0), &[]), "is negative"),
+            (file(&tensor("F32", "[0,9223372036854775807,2]", 0), &[]), "more elements than memory can address"),
+            (file(&tensor("F32", "[0,18446744073709551615]", 0), &[]), "no axis can have size 18446744073709551615"),
             (file(&tensor("F32", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", 4), &[0; 4]), "rank 17 is larger than 16"),
             (file(&tensor("BOOL", "[2]", 2), &[1, 2]), "tensor `x`: a truth value is neither 0 nor 1"),
             (file(&tensor("U16", "[1]", 2), &[1, 2]), "tensor `x`: there is no precision U16 here"),

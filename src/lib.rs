@@ -12,8 +12,8 @@ pub mod prelude {
         jacobian, value_and_grad, vjp,
     };
     pub use wengert_nn::{
-        AvgPool2d, Batches, Buffer, Conv2d, Dropout, Flatten, Gelu, Init, Layer, Linear, MaxPool2d, Mode, Module,
-        Param, ReLU, Scope, Sequential, Sigmoid, StateDict, Summary, Tanh, Walk,
+        AvgPool2d, BatchNorm1d, BatchNorm2d, Batches, Buffer, Conv2d, Dropout, Flatten, Gelu, Init, Layer, Linear,
+        MaxPool2d, Mode, Module, Param, ReLU, Scope, Sequential, Sigmoid, StateDict, Summary, Tanh, Walk,
     };
     pub use wengert_optim::{Adam, AdamW, Optimizer, Schedule, Sgd, clip_global_norm, schedule};
     pub use wengert_tensor::{

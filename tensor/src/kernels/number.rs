@@ -59,6 +59,8 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
+    /// The normal distribution function, precise in its left tail too.
+    fn normal_cdf(self) -> Self;
     /// `self^other`.
     fn pow(self, other: Self) -> Self;
     /// The larger; NaN if either is.
@@ -193,6 +195,8 @@ impl<T: Float, I> Neg for Lane<T, I> {
 pub trait Precise: Float + Send + Sync + 'static {
     /// The error function to a few units in the last place.
     fn erf(self) -> Self;
+    /// The normal distribution function, precise in its left tail too.
+    fn normal_cdf(self) -> Self;
     /// The nearest integer, ties to even.
     fn round_even(self) -> Self;
 }
@@ -204,6 +208,10 @@ impl Precise for f32 {
         erf(self as f64) as f32
     }
     #[inline(always)]
+    fn normal_cdf(self) -> f32 {
+        normal_cdf(self as f64) as f32
+    }
+    #[inline(always)]
     fn round_even(self) -> f32 {
         self.round_ties_even()
     }
@@ -213,6 +221,10 @@ impl Precise for f64 {
     #[inline(always)]
     fn erf(self) -> f64 {
         erf(self)
+    }
+    #[inline(always)]
+    fn normal_cdf(self) -> f64 {
+        normal_cdf(self)
     }
     #[inline(always)]
     fn round_even(self) -> f64 {
@@ -234,17 +246,29 @@ fn erf(x: f64) -> f64 {
         }
         return (std::f64::consts::FRAC_2_SQRT_PI * (-a * a).exp() * sum).copysign(x);
     }
-    if a.is_nan() {
-        return x;
-    }
     if a > 6.0 {
         return 1f64.copysign(x);
     }
+    (1.0 - erfc_tail(a)).copysign(x)
+}
+
+/// The normal distribution function, `(1 + erf(x / sqrt(2))) / 2`, to about 1e-13 of its value: where that would cancel,
+/// from the complement.
+fn normal_cdf(x: f64) -> f64 {
+    let x = x * std::f64::consts::FRAC_1_SQRT_2;
+    if x > -2.0 {
+        return 0.5 + 0.5 * erf(x);
+    }
+    0.5 * erfc_tail(-x)
+}
+
+/// The complement of the error function from 2 on.
+fn erfc_tail(a: f64) -> f64 {
     let mut fraction = a;
     for n in (1..=60).rev() {
         fraction = a + (n as f64 / 2.0) / fraction;
     }
-    (1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())).copysign(x)
+    (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())
 }
 
 impl<T: Precise, I: Isa> Real for Lane<T, I> {
@@ -333,6 +357,10 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
     #[inline(always)]
     fn erf(self) -> Self {
         Lane::new(self.0.erf())
+    }
+    #[inline(always)]
+    fn normal_cdf(self) -> Self {
+        Lane::new(self.0.normal_cdf())
     }
     #[inline(always)]
     fn pow(self, other: Self) -> Self {

@@ -365,7 +365,7 @@ unary! {
     /// assert_eq!(tensor![0.0, 10.0].gelu().to_vec::<f32>(), [0.0, 10.0]);
     /// ```
     gelu / try_gelu = GELU {
-        eval: |x| x * R::lit(0.5) * (R::lit(1.0) + (x * R::lit(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        eval: |x| x * x.normal_cdf(),
         gradient: input |g, x| {
             let cdf = (x * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
             let density = (x.square() * -0.5).exp() * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);

@@ -131,7 +131,8 @@ fn a_gradient_off_by_one_percent_is_caught() {
         }
         let samples: Vec<Sample> = (0..16).flat_map(|seed| samples(op, seed, DType::F64)).collect();
         let most = samples.iter().map(|s| s.inputs.len()).max().unwrap_or(0);
-        for place in 0..most {
+        // Where one name stands for any number of operands, two of them tell.
+        for place in 0..most.min(op.operands.len().max(2)) {
             if samples.iter().all(|s| s.inputs.get(place).is_none_or(|x| !x.dtype().is_float())) {
                 continue; // Indices, labels, masks.
             }

@@ -36,11 +36,13 @@ fn narrow_precisions_agree_with_the_widest() {
                 return Err(format!("{} outputs in {dtype}, {} in {wide}", own.len(), reference.len()));
             }
             for (k, (own, reference)) in own.iter().zip(&reference).enumerate() {
-                // Where the wide result has the wide precision, the other one must have the narrow one.
-                let expected =
-                    if reference.dtype() == wide && !widened.is_empty() { None } else { Some(reference.dtype()) };
-                if own.dtype() != dtype && expected.is_none_or(|d| d != own.dtype()) && own.dtype() != reference.dtype()
-                {
+                let follows = own.dtype() == dtype && reference.dtype() == wide;
+                // Masks and positions are what they are; a conversion gives what it is asked for.
+                let asked = sample.attrs.iter().any(|(_, v)| matches!(v, Value::DType(_)));
+                let fixed = own.dtype() == reference.dtype() && (own.dtype() != DType::F64 || asked);
+                // Statistics of 16-bit floats stay in the precision that they were computed in.
+                let statistic = k > 0 && dtype.size() == 2 && own.dtype() == DType::F32;
+                if !(follows || fixed || statistic) {
                     return Err(format!("output {k} is {} for {dtype}, {} for {wide}", own.dtype(), reference.dtype()));
                 }
                 if own.shape() != reference.shape() {

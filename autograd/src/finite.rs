@@ -153,20 +153,21 @@ fn fault(call: &OpCall<'_, '_>, inputs: &[AnyTensor], stats: &[Stats], output: &
         message.push_str(line.trim_end());
     }
     let at: &'static Location<'static> = call.at;
-    Error::new(message)
-        .kind_of(ErrorKind::Value)
-        .help(remedy(op, call.backward_of, stats, output.dtype()))
-        .in_op("check_finite", at)
+    Error::new(message).kind_of(ErrorKind::Value).help(remedy(call, stats, output.dtype())).in_op("check_finite", at)
 }
 
 /// What usually helps.
-fn remedy(op: &str, backward_of: Option<&str>, inputs: &[Stats], dtype: DType) -> String {
+fn remedy(call: &OpCall<'_, '_>, inputs: &[Stats], dtype: DType) -> String {
+    let (op, backward_of) = (call.op.name(), call.backward_of);
+    let by_zero = call.attrs.get("number") == Some(&Value::Float(0.0));
     let zero = |i: usize| inputs.get(i).is_some_and(|s| s.zeros > 0);
     let negative = |i: usize| inputs.get(i).is_some_and(|s| s.min < 0.0);
     let help = match (backward_of, op) {
         (Some("sqrt"), _) => "the slope of sqrt is infinite at 0: add a small number first, (x + 1e-12).sqrt()",
         (Some("log"), _) => "the slope of log is infinite at 0: clamp its input away from 0, or use log_softmax",
-        (Some("div" | "reciprocal"), _) => "the divisor is 0 or nearly so: add a small number to it, or clamp it",
+        (Some("div" | "div_scalar" | "rdiv_scalar" | "reciprocal"), _) => {
+            "the divisor is 0 or nearly so: add a small number to it, or clamp it"
+        }
         (Some("pow"), _) => {
             "a power below 1 has an infinite slope at 0, and its exponent's gradient needs log(x): clamp x"
         }
@@ -175,7 +176,8 @@ fn remedy(op: &str, backward_of: Option<&str>, inputs: &[Stats], dtype: DType) -
             "log of 0: add a small number, clamp(1e-12, 1.0), or take log_softmax or cross_entropy of the logits"
         }
         (_, "div" | "rem") if zero(1) => "division by 0: add a small number to the divisor, or clamp it",
-        (_, "reciprocal") if zero(0) => "division by 0: add a small number to the input, or clamp it",
+        (_, "div_scalar") if by_zero => "division by the number 0",
+        (_, "reciprocal" | "rdiv_scalar") if zero(0) => "division by 0: add a small number to the input, or clamp it",
         (_, "sqrt" | "rsqrt") if negative(0) => {
             "the root of a negative number: clamp(0.0, ..) what rounding made negative"
         }

@@ -123,6 +123,10 @@ fn each_injected_fault_is_found_at_its_operation_and_line() {
     fault(division, line, "`div` made NaN out of finite values (1 of 4 elements)", "division by 0");
 
     let line = line!() + 1;
+    let division = check_finite(|| (1.0 / &x).sum() * 2.0);
+    fault(division, line, "`rdiv_scalar` made inf out of finite values (1 of 4 elements)", "division by 0");
+
+    let line = line!() + 1;
     let overflow = check_finite(|| ((&x + 100.0).exp() + 1.0).log().sum());
     fault(overflow, line, "`exp` made inf out of finite values (4 of 4 elements)", "subtract the maximum");
 
@@ -150,11 +154,12 @@ fn each_injected_fault_is_found_at_its_operation_and_line() {
 
 #[test]
 fn the_report_shows_the_operands() {
-    let p = tensor![0.25, 0.0, -4.0];
+    let (p, line) = (tensor![0.25, 0.0, -4.0], line!());
     let e = check_finite(|| (&p / tensor![0.0, 1.0, 2.0]).sum()).err().unwrap();
     let text = e.message();
     assert!(text.contains("min -4.0000, max 0.2500, 1 zero"), "{text}");
     assert!(text.contains("min 0.0000, max 2.0000, 1 zero"), "{text}");
+    assert!(text.contains(&format!("from from_vec at {}:{line}:", file!())), "{text}");
     assert!(text.contains("output") && text.contains("1 infinite"), "{text}");
 }
 

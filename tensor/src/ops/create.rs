@@ -330,6 +330,7 @@ pub fn scalar(value: f64) -> Tensor {
 #[doc(hidden)]
 pub trait Literal: Copy {
     type Kind: Kind;
+    #[track_caller]
     fn make(values: Vec<Self>, shape: &[usize]) -> Result<Tensor<Self::Kind>>;
 }
 impl Literal for f64 {

@@ -1,0 +1,209 @@
+//! Work that is large enough to be split into blocks gives what plain loops give, for any number of threads.
+
+use wengert_tensor::{By, Int, Tensor, with_threads};
+
+/// Whole numbers that look random, below `bound`, the same on every machine.
+fn noise(seed: u64, n: usize, bound: i64) -> Vec<i64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as i64 % bound
+        })
+        .collect()
+}
+
+fn tensor(values: &[i64], shape: [usize; 3]) -> Tensor<Int> {
+    Tensor::<Int>::from_slice(values, shape)
+}
+
+/// Runs on one thread and on three: the results must be those of `want`.
+fn check(want: &[i64], f: impl Fn() -> Tensor<Int>) {
+    for threads in [1, 3] {
+        assert!(with_threads(threads, || f().to_vec::<i64>()) == want, "other numbers with {threads} threads");
+    }
+}
+
+// Several blocks of 2^15 elements, which no axis divides evenly.
+const SHAPE: [usize; 3] = [77, 31, 53];
+
+fn at(place: [usize; 3], shape: [usize; 3]) -> usize {
+    (place[0] * shape[1] + place[1]) * shape[2] + place[2]
+}
+
+fn places(shape: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    (0..shape[0]).flat_map(move |i| (0..shape[1]).flat_map(move |j| (0..shape[2]).map(move |k| [i, j, k])))
+}
+
+#[test]
+fn picking_and_adding_by_index() {
+    let values = noise(1, SHAPE.iter().product(), 1000);
+    let x = tensor(&values, SHAPE);
+    for axis in 0..3 {
+        let mut shape = SHAPE;
+        shape[axis] = 40;
+        shape[(axis + 1) % 3] -= 2;
+        let n = shape.iter().product();
+        let (index, added) = (noise(2, n, SHAPE[axis] as i64), noise(3, n, 1000));
+        let source = |i: usize, mut place: [usize; 3]| {
+            place[axis] = index[i] as usize;
+            at(place, SHAPE)
+        };
+        let picked: Vec<i64> = places(shape).enumerate().map(|(i, p)| values[source(i, p)]).collect();
+        check(&picked, || x.gather(axis as isize, &tensor(&index, shape)));
+        let mut sums = values.clone();
+        places(shape).enumerate().for_each(|(i, p)| sums[source(i, p)] += added[i]);
+        check(&sums, || x.scatter_add(axis as isize, &tensor(&index, shape), &tensor(&added, shape)));
+    }
+}
+
+#[test]
+fn picking_and_adding_slices() {
+    let values = noise(4, SHAPE.iter().product(), 1000);
+    let x = tensor(&values, SHAPE);
+    // The same elements in another order of memory.
+    let strided = x.permute([2, 0, 1]).contiguous().permute([1, 2, 0]);
+    for axis in 0..3 {
+        let index = noise(5, 90, SHAPE[axis] as i64);
+        let mut shape = SHAPE;
+        shape[axis] = 90;
+        let added = noise(6, shape.iter().product(), 1000);
+        let source = |mut place: [usize; 3]| {
+            place[axis] = index[place[axis]] as usize;
+            at(place, SHAPE)
+        };
+        let picked: Vec<i64> = places(shape).map(|p| values[source(p)]).collect();
+        let positions = Tensor::<Int>::from_slice(&index, [90]);
+        check(&picked, || x.index_select(axis as isize, &positions));
+        check(&picked, || strided.index_select(axis as isize, &positions));
+        let mut sums = values.clone();
+        places(shape).enumerate().for_each(|(i, p)| sums[source(p)] += added[i]);
+        check(&sums, || x.index_add(axis as isize, &positions, &tensor(&added, shape)));
+        check(&sums, || strided.index_add(axis as isize, &positions, &tensor(&added, shape)));
+    }
+}
+
+#[test]
+fn joining_and_padding() {
+    let values = noise(7, SHAPE.iter().product(), 1000);
+    let x = tensor(&values, SHAPE);
+    let turned = x.flip(..);
+    for axis in 0..3 {
+        let mut shape = SHAPE;
+        shape[axis] *= 2;
+        let want: Vec<i64> = places(shape)
+            .map(|mut p| match p[axis].checked_sub(SHAPE[axis]) {
+                None => values[at(p, SHAPE)],
+                Some(i) => {
+                    p[axis] = i;
+                    values[values.len() - 1 - at(p, SHAPE)]
+                }
+            })
+            .collect();
+        check(&want, || Tensor::cat(&[&x, &turned], axis as isize));
+    }
+    let padded = [SHAPE[0] + 3, SHAPE[1] + 1, SHAPE[2] + 2];
+    let want: Vec<i64> = places(padded)
+        .map(|p| match (p[0].checked_sub(1), p[1], p[2].checked_sub(2)) {
+            (Some(i), j, Some(k)) if i < SHAPE[0] && j < SHAPE[1] => values[at([i, j, k], SHAPE)],
+            _ => -1,
+        })
+        .collect();
+    check(&want, || x.pad(&[(1, 2), (0, 1), (2, 0)], -1));
+}
+
+#[test]
+fn the_gradient_of_a_slice_lands_where_the_slice_was() {
+    use wengert_tensor::{attrs, dispatch, registry};
+    let slice_add = registry::find("slice_add").expect("it is registered");
+    let values = noise(8, SHAPE.iter().product(), 1000);
+    let x = tensor(&values, SHAPE);
+    for (starts, steps, counts) in [
+        ([0usize, 1, 0], [1isize, 2, 1], [77usize, 15, 53]),
+        ([76, 30, 0], [-1, -1, 3], [77, 31, 18]),
+        ([3, 0, 52], [2, 1, -1], [37, 31, 53]),
+    ] {
+        let added = noise(9, counts.iter().product(), 1000);
+        let mut sums = values.clone();
+        places(counts).enumerate().for_each(|(i, p)| {
+            let place = std::array::from_fn(|a| (starts[a] as isize + p[a] as isize * steps[a]) as usize);
+            sums[at(place, SHAPE)] += added[i];
+        });
+        check(&sums, || {
+            let attrs = attrs! { starts: starts, steps: &steps[..], counts: counts };
+            let addend = tensor(&added, counts);
+            let sum = dispatch::apply(slice_add, attrs, &mut [(&x).into(), (&addend).into()]).expect("a legal slice");
+            sum[0].int().expect("integers")
+        });
+    }
+}
+
+#[test]
+fn order_and_running_sums() {
+    let values = noise(10, SHAPE.iter().product(), 50);
+    let x = tensor(&values, SHAPE);
+    for axis in 0..3 {
+        let lane = |place: [usize; 3]| -> Vec<i64> {
+            let walk = |i| {
+                let mut p = place;
+                p[axis] = i;
+                values[at(p, SHAPE)]
+            };
+            (0..SHAPE[axis]).map(walk).collect()
+        };
+        let mut kept = SHAPE;
+        kept[axis] = 1;
+        let largest = |p| {
+            let lane = lane(p);
+            lane.iter().position(|v| Some(v) == lane.iter().max()).expect("a lane is not empty") as i64
+        };
+        check(&places(kept).map(largest).collect::<Vec<_>>(), || x.argmax_keepdim(axis as isize));
+        let sorted = |p: [usize; 3]| {
+            let mut order: Vec<usize> = (0..SHAPE[axis]).collect();
+            let lane = lane(p);
+            order.sort_by_key(|&i| -lane[i]);
+            order[p[axis]] as i64
+        };
+        check(&places(SHAPE).map(sorted).collect::<Vec<_>>(), || x.argsort(axis as isize, true));
+        let sum = |p: [usize; 3]| lane(p)[..=p[axis]].iter().sum();
+        check(&places(SHAPE).map(sum).collect::<Vec<i64>>(), || x.cumsum(axis as isize));
+    }
+    // One lane of many blocks, with ties across them.
+    let first = values.iter().position(|&v| v == 0).expect("a zero") as i64;
+    check(&[first], || x.argmin());
+    check(&[values.len() as i64 - 1], || {
+        let rising = Tensor::<Int>::from_vec((0..values.len() as i64).collect(), [values.len()]);
+        rising.argmax()
+    });
+}
+
+#[test]
+fn nan_sorts_last_and_wins_searches() {
+    let mut values = vec![1.0f32; 100_000];
+    (values[70_000], values[80_000], values[3]) = (f32::NAN, f32::NAN, -2.0);
+    let x = Tensor::from_vec(values, [100_000]);
+    for threads in [1, 3] {
+        with_threads(threads, || {
+            assert_eq!((x.argmax().item(), x.argmin().item()), (70_000, 70_000));
+            let up = x.argsort(0, false);
+            assert_eq!((up.i(0).item(), up.i(-2).item(), up.i(-1).item()), (3, 70_000, 80_000));
+            let down = x.argsort(0, true);
+            assert_eq!(
+                (down.i(0).item(), down.i(1).item(), down.i(2).item(), down.i(-1).item()),
+                (70_000, 80_000, 0, 3)
+            );
+            assert!(x.i((..).by(-1)).sort(0, false).0.i(-1).item().is_nan());
+        });
+    }
+}
+
+#[test]
+fn sixteen_bit_sums_are_taken_in_f32() {
+    use wengert_tensor::DType;
+    let x = Tensor::ones([4096]).to_dtype(DType::BF16);
+    let zero = Tensor::zeros([1]).to_dtype(DType::BF16);
+    let nowhere = Int::zeros([4096]);
+    assert_eq!(x.cumsum(0).i(-1).item(), 4096.0);
+    assert_eq!(zero.scatter_add(0, &nowhere, &x).item(), 4096.0);
+    assert_eq!(zero.index_add(0, &nowhere, &x).item(), 4096.0);
+}

@@ -15,7 +15,7 @@ use crate::ops::create::element;
 use crate::ops::shape::{any_sample, one};
 use crate::ops::twin;
 use crate::par::Par;
-use crate::registry::{ALL, Family, Misuse, OpInfo, Sample};
+use crate::registry::{ALL, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::{Shape, checked_shape};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
@@ -48,6 +48,17 @@ fn join(call: &Call<'_, '_>, axis: usize, layouts: &[Layout]) -> Result<Outputs>
         storage
     });
     one(AnyTensor::dense(storage, shape, dtype))
+}
+
+/// More inputs than have a bit each in [`Needs`](crate::dispatch::Needs).
+const MANY: usize = 66;
+
+/// How many tensors to join, and of what shape: a few, now and then very many of one element.
+fn parts(g: &mut Gen, min_rank: usize) -> (usize, Shape) {
+    match g.below(8) {
+        0 => (MANY, (0..min_rank).map(|_| 1).collect()),
+        _ => (1 + g.below(3), g.shape(min_rank, 3)),
+    }
 }
 
 fn none() -> Error {
@@ -101,13 +112,12 @@ pub(crate) static CAT: Op = {
             torch: "cat",
             precisions: ALL,
             samples: |g| {
-                let shape = g.shape(1, 3);
+                let (n, shape) = parts(g, 1);
                 let axis = g.below(shape.rank());
-                let n = g.pick(&[1, 2, 3, 70]);
                 let parts: Vec<AnyTensor> = (0..n)
                     .map(|_| {
                         let mut part = shape.clone();
-                        part[axis] = g.below(4);
+                        part[axis] = if n < MANY { g.below(4) } else { 1 };
                         g.numbers(&part, -2.0, 2.0)
                     })
                     .collect();
@@ -181,10 +191,9 @@ pub(crate) static STACK: Op = {
             torch: "stack",
             precisions: ALL,
             samples: |g| {
-                let shape = g.shape(0, 3);
+                let (n, shape) = parts(g, 0);
                 let axis = g.below(shape.rank() + 1) as isize;
                 let axis = if g.below(2) == 0 { axis } else { axis - shape.rank() as isize - 1 };
-                let n = g.pick(&[1, 2, 3, 70]);
                 let parts: Vec<AnyTensor> = (0..n).map(|_| g.numbers(&shape, -2.0, 2.0)).collect();
                 vec![Sample::new(parts, attrs! { axis: axis })]
             },

@@ -82,6 +82,19 @@ fn uniform_numbers_stay_below_the_end_in_every_precision() {
 }
 
 #[test]
+fn every_multiple_of_the_last_place_is_as_likely() {
+    let n = 1_000_000;
+    for (dtype, digits) in [(DType::F16, 11), (DType::BF16, 8)] {
+        let x = with_default_dtype(dtype, || Rng::new(22).rand([n])).to_vec::<f32>();
+        let p = 0.5f64.powi(digits);
+        for bound in [0.0, p, 0.5, 1.0 - p] {
+            let share = x.iter().filter(|&&v| v as f64 == bound).count() as f64 / n as f64;
+            assert!((share - p).abs() < 4.0 * (p / n as f64).sqrt(), "{dtype} {bound}: {share}, not {p}");
+        }
+    }
+}
+
+#[test]
 fn precisions_draw_the_same_numbers() {
     let draw = |dtype| with_default_dtype(dtype, || Rng::new(8).randn([100]).to_vec::<f64>());
     let exact = draw(DType::F64);
@@ -201,6 +214,14 @@ fn draws_take_as_many_numbers_as_elements() {
     assert_eq!(parts, whole);
     assert!(rng.try_rand([-1]).is_err());
     assert_eq!(rng.state(), [15, 1000], "a refused draw takes none");
+}
+
+#[test]
+fn a_draw_of_many_blocks_is_the_draws_of_its_parts() {
+    let whole = Rng::new(15).rand([100_000]).to_vec::<f32>();
+    let mut rng = Rng::new(15);
+    let parts = [30_001, 69_999].map(|n| rng.rand([n]).to_vec::<f32>());
+    assert!(parts.concat() == whole);
 }
 
 #[test]

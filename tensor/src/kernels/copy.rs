@@ -71,7 +71,6 @@ pub fn strided_run<T: Copy>(out: &mut [T], x: &[T], at: usize, step: isize) {
 
 /// Combines the elements that `layout` names with those of a region of the dense `out`, which has shape `shape`:
 /// `out = f(out, x)` at the positions that `cuts` keep, one cut for each axis.
-#[allow(clippy::too_many_arguments)] // a region, what goes into it, and how
 pub fn into_region<T: Element>(
     out: &mut [T],
     shape: &Shape,

@@ -103,7 +103,7 @@ pub(crate) static RESHAPE: Op = {
                 .filter(|&&s| s != -1)
                 .try_fold(1usize, |p, &s| usize::try_from(s).ok().and_then(|s| p.checked_mul(s)));
             match known {
-                Some(known) if known > 0 && n % known == 0 => sizes[axis] = (n / known) as isize,
+                Some(known) if known > 0 && n.is_multiple_of(known) => sizes[axis] = (n / known) as isize,
                 _ => {
                     return Err(Error::new(format!("{n} elements do not fit shape {:?}", &sizes[..]))
                         .help("the size -1 stands for the number that makes the elements fit, and there is none"));
@@ -129,7 +129,7 @@ pub(crate) static RESHAPE: Op = {
         let x = any_sample(g);
         let n = x.elements();
         let mut sizes: Vec<usize> = vec![n];
-        if n > 0 && n % 2 == 0 {
+        if n > 0 && n.is_multiple_of(2) {
             sizes = g.pick(&[vec![2, n / 2], vec![n / 2, 1, 2], vec![1, n]]);
         }
         vec![Sample::new([x], attrs! { shape: &sizes[..] })]

@@ -2,9 +2,10 @@
 //!
 //! A plane is what the last two axes hold; planes are independent of each other.
 
+use std::hint::select_unpredictable;
+
 use crate::dtype::Element;
 use crate::kernels::number::Precise;
-use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::window::Window;
 use crate::par::{GRAIN, Par, SharedMut};
 
@@ -37,40 +38,53 @@ fn for_positions(w: &[Window; 2], mut f: impl FnMut(usize, std::ops::Range<usize
 ///
 /// Each window holds at least one element.
 pub fn max_pool<T: Element>(out: &mut [T], places: &mut [i64], x: &[T], w: &[Window; 2], par: &Par) {
-    struct Plane<'a, T>(&'a mut [T], &'a mut [i64], &'a [T], &'a [Window; 2]);
-    impl<T: Element> Loop for Plane<'_, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            let Plane(out, places, x, w) = self;
-            let (width, stride) = (w[1].output, w[1].stride);
-            // No place yet: the first position within the plane is taken whatever it holds.
-            places.fill(-1);
-            for_positions(w, |row, columns, first| {
-                let out = &mut out[row * width..][columns.clone()];
-                let places = &mut places[row * width..][columns];
-                let x = &x[first..];
-                for (k, (best, place)) in out.iter_mut().zip(places).enumerate() {
-                    let v = x[k * stride];
-                    let nan = (v != v) & (*best == *best);
-                    let better = (*place < 0) | (v > *best) | nan;
-                    *best = if better { v } else { *best };
-                    *place = if better { (first + k * stride) as i64 } else { *place };
-                }
-            });
-        }
-    }
-    let (pixels, positions) = (w[0].size * w[1].size, w[0].output * w[1].output);
+    let [high, wide] = w;
+    let (pixels, positions) = (high.size * wide.size, high.output * wide.output);
+    // Which positions of each window lie within the plane.
+    let [rows, columns] = w.map(|w| (0..w.output).map(|o| w.inside(o)).collect::<Vec<_>>());
+    let steps = [high.dilation * wide.size, wide.dilation];
     let each = planes_per_task(w);
     let places = SharedMut::new(places);
     par.chunks_mut(out, each * positions, |task, out| {
         let start = task * each * positions;
         // SAFETY: each task writes the places of its own planes.
         let places = unsafe { places.range(start..start + out.len()) };
-        for (k, (out, places)) in out.chunks_mut(positions).zip(places.chunks_mut(positions)).enumerate() {
-            simd::run(Plane(out, places, &x[(task * each + k) * pixels..][..pixels], w));
+        let planes = out.chunks_mut(positions).zip(places.chunks_mut(positions));
+        for ((out, places), x) in planes.zip(x[task * each * pixels..].chunks(pixels)) {
+            let lines = out.chunks_mut(wide.output).zip(places.chunks_mut(wide.output));
+            for (row, (out, places)) in lines.enumerate() {
+                let top = high.position(row, rows[row].start) * wide.size;
+                for (column, (out, place)) in out.iter_mut().zip(places).enumerate() {
+                    let first = top + wide.position(column, columns[column].start);
+                    // The usual window once more, with its sizes known to the compiler, which then unrolls the loops.
+                    let (value, at) = match (rows[row].len(), columns[column].len(), wide.dilation) {
+                        (2, 2, 1) => largest(x, first, [2, 2], [steps[0], 1]),
+                        (rows, columns, _) => largest(x, first, [rows, columns], steps),
+                    };
+                    (*out, *place) = (value, at as i64);
+                }
+            }
         }
     });
+}
+
+/// The largest of `rows` by `columns` elements from number `first` on, and its number.
+#[inline(always)]
+fn largest<T: Element>(x: &[T], first: usize, [rows, columns]: [usize; 2], [down, across]: [usize; 2]) -> (T, usize) {
+    let (mut best, mut place) = (x[first], first);
+    for i in 0..rows {
+        for j in 0..columns {
+            let at = first + i * down + j * across;
+            let v = x[at];
+            // `v != v` says that it is NaN, in every precision.
+            #[allow(clippy::eq_op)]
+            let better = (v > best) | ((v != v) & (best == best));
+            // A branch would be guessed wrong half of the time.
+            best = select_unpredictable(better, v, best);
+            place = select_unpredictable(better, at, place);
+        }
+    }
+    (best, place)
 }
 
 /// In each plane of `pixels` elements, the sums of those elements of `g` whose places are the same.

@@ -32,6 +32,12 @@ impl Window {
         start..end.max(start)
     }
 
+    /// The positions of window number `o` that lie within the axis.
+    pub fn inside(&self, o: usize) -> Range<usize> {
+        let before = |end: usize| end.saturating_sub(o * self.stride).div_ceil(self.dilation).min(self.kernel);
+        before(self.padding)..before(self.padding + self.size)
+    }
+
     /// Where output `o` meets the input with its position number `k`, which lies within the axis.
     pub fn position(&self, o: usize, k: usize) -> usize {
         o * self.stride + k * self.dilation - self.padding

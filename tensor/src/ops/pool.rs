@@ -104,9 +104,9 @@ fn windows(shape: &Shape, attrs: &Attrs) -> Result<([Window; 2], Shape)> {
     let (size, axis) = (plane(shape)?, shape.rank() - 2);
     let windows = window::windows(size, axis, window::kernel(attrs)?, attrs)?;
     for (i, w) in windows.iter().enumerate() {
-        // Windows that begin after the input's start are the last ones to lose it, so few need a look.
-        let meets = |o: usize| (0..w.kernel).any(|k| w.outputs(k).contains(&o));
-        if w.padding > (w.kernel - 1) * w.dilation || !(0..w.output).all(meets) {
+        // Checked first, so that the windows are not many more than the axis has positions.
+        let too_much = w.padding > (w.kernel - 1) * w.dilation;
+        if too_much || (0..w.output).any(|o| w.inside(o).is_empty()) {
             let e = Error::new(format!(
                 "with padding {}, some windows lie outside axis {}, which has size {}",
                 w.padding,

@@ -1,7 +1,7 @@
 //! Finding the operation that made the first NaN or infinity.
 
 use std::cell::RefCell;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use wengert_tensor::dispatch::{Arg, Attrs, Interceptor, OpCall, Outputs, Value, with_interceptor};
@@ -16,10 +16,13 @@ use wengert_tensor::{AnyTensor, DType, Error, ErrorKind, Result};
 /// no fault. Operations on other threads are not seen. Every element is read, so this is for looking for a fault, not
 /// for every step.
 ///
-/// `f` runs to its end even after a fault.
+/// `f` runs to its end even after a fault. If it panics after one, the fault is returned: it came first.
 ///
 /// # Errors
 /// If an operation made NaN or infinity out of finite inputs. [`Error::location`] is its line.
+///
+/// # Panics
+/// If `f` does, and there was no fault before.
 ///
 /// ```
 /// use wengert_autograd::check_finite;
@@ -28,13 +31,13 @@ use wengert_tensor::{AnyTensor, DType, Error, ErrorKind, Result};
 /// let fault = check_finite(|| (&p * p.log()).sum()).unwrap_err();
 /// assert!(fault.message().starts_with("`log` made -inf out of finite values (1 of 2 elements)"));
 /// ```
-#[track_caller]
 pub fn check_finite<R>(f: impl FnOnce() -> R) -> Result<R> {
     let watch = Rc::new(Watch { fault: RefCell::new(None) });
-    let result = with_interceptor(watch.clone(), f);
-    match watch.fault.take() {
-        None => Ok(result),
-        Some(fault) => Err(fault),
+    let result = catch_unwind(AssertUnwindSafe(|| with_interceptor(watch.clone(), f)));
+    match (watch.fault.take(), result) {
+        (Some(fault), _) => Err(fault),
+        (None, Ok(result)) => Ok(result),
+        (None, Err(panic)) => resume_unwind(panic),
     }
 }
 

@@ -176,6 +176,17 @@ fn what_is_finite_passes_and_infinity_on_purpose_is_no_fault() {
 }
 
 #[test]
+fn a_panic_that_follows_a_fault_does_not_hide_it() {
+    let x = tensor![0.0];
+    let e = check_finite(|| assert!(x.log().item().is_finite(), "the loss is not finite")).unwrap_err();
+    assert!(e.message().starts_with("`log` made -inf"), "{e}");
+    let other = std::panic::catch_unwind(|| check_finite(|| panic!("for another reason")));
+    assert!(other.is_err());
+    // The watch has ended.
+    assert!(x.log().item().is_infinite());
+}
+
+#[test]
 fn a_custom_function_is_named_itself() {
     let x = tensor![0.0].requires_grad();
     let e = check_finite(|| custom("my_log", &[&x], |v| v[0].log(), |g, v, _| g / &v[0])).err().unwrap();

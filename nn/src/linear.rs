@@ -56,7 +56,7 @@ impl Layer for Linear {
     fn forward(&self, x: &Tensor) -> Tensor {
         let weight = self.weight.value();
         if x.shape().last() != weight.shape().last() {
-            or_panic::<()>(Err(wrong_input(x, &weight).in_op("linear", Location::caller())));
+            or_panic::<()>(Err(wrong_input(x, &weight).in_op("Linear", Location::caller())));
         }
         let y = x.matmul(&weight.t());
         self.scope.output(match &self.bias {

@@ -32,11 +32,22 @@ use crate::state::{self, LoadReport, StateDict};
 /// assert_eq!(names, ["hidden.weight", "hidden.bias", "out.weight", "out.bias"]);
 /// assert_eq!(net.num_parameters(), 4 * 8 + 8 + 8 * 2 + 2);
 /// ```
+///
+/// A field of a type that is no module does not compile, and the error says what to do:
+///
+/// ```compile_fail
+/// # extern crate wengert_nn as wengert;
+/// # use wengert_nn::Module;
+/// #[derive(Module)]
+/// struct Net {
+///     calls: std::sync::Mutex<usize>, // `#[module(skip)]` belongs here
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",
     label = "not a `Module`",
     note = "a tensor that is trained is a `Param`, one that is state is a `Buffer`",
-    note = "derive or implement `Module` for `{Self}`; a field that holds nothing of the model is marked `#[module(skip)]`"
+    note = "derive or implement `Module` for it, or mark a field that holds nothing of the model `#[module(skip)]`"
 )]
 pub trait Module: Send + Sync {
     /// Shows the parts of this module to `walk`, in declaration order.

@@ -84,15 +84,9 @@ macro_rules! batch_norms {
             fn forward(&self, x: &Tensor) -> Tensor {
                 let running = self.running_mean.float();
                 if !matches!(x.rank(), $ranks) || x.size(1) != running.elements() {
-                    let e = match x.rank() {
-                        $ranks => {
-                            Error::new(format!("the input has {} channels (axis 1), the layer {}", x.size(1), running.elements()))
-                                .help(concat!("make the layer with ", stringify!($Name), "::new(channels of the input)"))
-                        }
-                        rank => Error::new(format!("the input has rank {rank}")).help(concat!("give an input ", $shapes)),
-                    };
-                    let e = e.in_op(stringify!($Name), Location::caller()).operand("input", x.as_any());
-                    or_panic::<()>(Err(e));
+                    let rank_fits = matches!(x.rank(), $ranks);
+                    let e = wrong_input(x, rank_fits.then_some(running.elements()), $shapes);
+                    or_panic::<()>(Err(e.in_op(stringify!($Name), Location::caller())));
                 }
                 let (weight, bias) = (self.weight.as_ref().map(Param::value), self.bias.as_ref().map(Param::value));
                 let affine = weight.as_ref().zip(bias.as_ref());
@@ -108,6 +102,17 @@ macro_rules! batch_norms {
             }
         }
     )*};
+}
+
+/// The error for an input of the wrong rank, or, if the layer's `channels` are given, with another number of channels.
+#[cold]
+fn wrong_input(x: &Tensor, channels: Option<usize>, shapes: &str) -> Error {
+    let e = match channels {
+        Some(channels) => Error::new(format!("the input has {} channels (axis 1), the layer {channels}", x.size(1)))
+            .help("make the layer with as many channels as its input has"),
+        None => Error::new(format!("the input has rank {}", x.rank())).help(format!("give an input {shapes}")),
+    };
+    e.operand("input", x.as_any())
 }
 
 /// Moves a running average towards what a batch gave.
@@ -175,6 +180,22 @@ mod tests {
         let statistics = ["running_mean", "running_var", "num_batches_tracked"];
         assert_eq!(names(BatchNorm2d::new(2)), [&["weight", "bias"], &statistics[..]].concat());
         assert_eq!(names(BatchNorm2d::new(2).affine(false)), statistics);
+    }
+
+    #[test]
+    fn an_input_that_does_not_fit_is_an_error() {
+        let text = |x: Tensor| {
+            let call = std::panic::AssertUnwindSafe(|| BatchNorm2d::new(3).forward(&x));
+            *std::panic::catch_unwind(call).err().expect("panics").downcast::<String>().expect("with text")
+        };
+        let e = text(Tensor::zeros([2, 4, 1, 1]));
+        assert!(
+            e.starts_with("BatchNorm2d: the input has 4 channels (axis 1), the layer 3\n  input [2, 4, 1, 1]"),
+            "{e}"
+        );
+        let e = text(Tensor::zeros([2, 3]));
+        assert!(e.starts_with("BatchNorm2d: the input has rank 2\n  input [2, 3]"), "{e}");
+        assert!(e.ends_with("\n  help: give an input [n, channels, height, width]"), "{e}");
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn an_error_below_a_dyn_layer_carries_the_path_of_the_module() {
     assert!(input.starts_with("  input  [3, 10]  from relu at nn/src/"), "{text}");
     assert_eq!(
         text.replace(input, "  input"),
-        "linear: the input has 10 features (axis 1), the layer takes 4
+        "Linear: the input has 10 features (axis 1), the layer takes 4
   input
   weight [2, 4]   parameter `net.2.fc.weight`
   in module `net.2.fc`
@@ -85,10 +85,10 @@ fn a_linear_layer_says_what_it_takes() {
     let fc = Linear::new(784, 10);
     let x = Tensor::zeros([32, 1, 28, 28]);
     let text = panic_text(|| drop(fc.forward(&x)));
-    assert!(text.starts_with("linear: the input has 28 features (axis 3), the layer takes 784\n"), "{text}");
+    assert!(text.starts_with("Linear: the input has 28 features (axis 3), the layer takes 784\n"), "{text}");
     assert!(text.ends_with("  help: flatten the input first: x.flatten(1..)"), "{text}");
     let text = panic_text(|| drop(fc.forward(&wengert_tensor::scalar(1.0))));
-    assert!(text.starts_with("linear: the input has rank 0, the layer takes 784 features on the last axis"), "{text}");
+    assert!(text.starts_with("Linear: the input has rank 0, the layer takes 784 features on the last axis"), "{text}");
 }
 
 #[test]

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use wengert::dispatch::{CustomOp, apply_custom};
-use wengert::storage::{live_buffers, release_pool, set_pool_limit, system_buffers};
+use wengert::storage::{live_buffers, release_pool, system_buffers};
 use wengert::tape::{Vjp, live_nodes};
-use wengert::{AnyTensor, Backward, Differentiate, Result, Tensor, no_grad, scalar, with_threads};
+use wengert::{
+    Adam, AnyTensor, Backward, BatchNorm1d, Differentiate, Dropout, Layer as _, Linear, Module, Optimizer, Result,
+    Sequential, Tanh, Tensor, scalar, with_threads,
+};
 
 /// The system's allocator, counting bytes.
 struct Counting;
@@ -265,21 +268,43 @@ fn every_way_to_end() {
     nothing_is_left("a graph that changed threads");
 }
 
-/// One step of gradient descent on a small network, with the update as optimizers do it.
-fn step(parameters: &mut [Tensor], x: &Tensor, target: &Tensor) -> f64 {
-    let loss = {
-        let [w1, b1, w2] = &*parameters else { panic!("three parameters") };
-        let h = (x.matmul(w1) + b1).tanh();
-        (h.matmul(w2) - target).square().mean()
-    };
-    let grads = loss.backward();
-    for p in parameters {
-        let step: Vec<f32> = grads.of(&*p).to_vec();
-        let wengert::tape::Edge::Leaf(leaf) = p.edge().clone() else { panic!("a parameter is a variable") };
-        p.update::<f32>(|w| w.iter_mut().zip(&step).for_each(|(w, g)| *w -= 0.05 * g));
-        *p = p.with_leaf(leaf);
+/// A network, its optimizer and its data.
+struct Training {
+    net: Sequential,
+    optimizer: Adam,
+    x: Tensor,
+    target: Tensor,
+}
+
+impl Training {
+    fn new() -> Training {
+        let net = Sequential::new()
+            .push(Linear::new(6, 8))
+            .push(BatchNorm1d::new(8))
+            .push(Tanh::new())
+            .push(Dropout::new(0.01))
+            .push(Linear::new(8, 1));
+        let optimizer = Adam::new(net.parameters()).lr(3e-3);
+        Training { net, optimizer, x: noise(&[16, 6]), target: noise(&[16, 1]) }
     }
-    loss.item()
+
+    /// A step as users write it: the loss is in scope while the optimizer steps.
+    fn step(&mut self) -> f64 {
+        let loss = self.net.forward(&self.x).mse_loss(&self.target);
+        self.optimizer.step(&loss.backward());
+        loss.item()
+    }
+
+    /// Where the parameters' elements lie, as numbers, so that nothing here shares the buffers.
+    fn addresses(&self) -> Vec<usize> {
+        let parameters = self.net.parameters().into_iter();
+        let address = |p: wengert::Param| {
+            let mut address = 0;
+            p.update(|t| t.update::<f32>(|w| address = w.as_ptr() as usize));
+            address
+        };
+        parameters.map(address).collect()
+    }
 }
 
 /// Numbers that look random, the same on every machine.
@@ -292,22 +317,17 @@ fn noise(shape: &[usize]) -> Tensor {
     Tensor::from_vec(values.collect(), shape)
 }
 
-fn model() -> (Vec<Tensor>, Tensor, Tensor) {
-    let parameters = [&[6, 8][..], &[8], &[8, 1]].map(|s| noise(s).contiguous().requires_grad());
-    (parameters.to_vec(), noise(&[16, 6]), noise(&[16, 1]))
-}
-
 fn ten_thousand_steps() {
     with_threads(1, || {
-        let (mut parameters, x, target) = model();
-        let first = step(&mut parameters, &x, &target);
-        (0..20).for_each(|_| {
-            step(&mut parameters, &x, &target);
+        let mut training = Training::new();
+        let first = training.step();
+        (0..50).for_each(|_| {
+            training.step();
         });
         let steady = (live_nodes(), live_buffers(), system_buffers(), BYTES.load(Ordering::Relaxed));
         let mut last = 0.0;
         for _ in 0..10_000 {
-            last = step(&mut parameters, &x, &target);
+            last = training.step();
         }
         assert!(last < 0.2 * first, "it learns: {first} to {last}");
         assert_eq!((live_nodes(), live_buffers()), (steady.0, steady.1), "nodes and buffers after ten thousand steps");
@@ -341,39 +361,18 @@ fn one_weight_a_thousand_times() {
 }
 
 fn no_parameter_is_copied() {
-    let (mut parameters, x, target) = model();
-    let place = |p: &Tensor| {
-        let mut p = p.clone();
-        // A clone shares the buffer, so an update must move it elsewhere and leave the parameter alone.
-        let before = p.shares_memory(&p.clone());
-        p.update::<f32>(|_| {});
-        before
-    };
-    assert!(parameters.iter().all(place));
-    step(&mut parameters, &x, &target);
-    // Addresses as numbers, so that nothing here shares the buffers.
-    let addresses = |parameters: &mut [Tensor]| -> Vec<usize> {
-        parameters
-            .iter_mut()
-            .map(|p| {
-                let wengert::tape::Edge::Leaf(leaf) = p.edge().clone() else { panic!("a parameter is a variable") };
-                let mut address = 0;
-                p.update::<f32>(|w| address = w.as_ptr() as usize);
-                *p = p.with_leaf(leaf);
-                address
-            })
-            .collect()
-    };
-    let before = addresses(&mut parameters);
+    let mut training = Training::new();
+    training.step();
+    let before = training.addresses();
     for _ in 0..50 {
-        step(&mut parameters, &x, &target);
+        training.step();
     }
-    assert_eq!(addresses(&mut parameters), before, "a steady training loop copies no parameter");
-    // The check can fail: a handle that outlives the step forces a copy.
-    let kept = no_grad(|| parameters[0].clone());
-    step(&mut parameters, &x, &target);
-    assert_ne!(addresses(&mut parameters)[0], before[0]);
-    drop((parameters, kept, x, target));
+    assert_eq!(training.addresses(), before, "a steady training loop copies no parameter");
+    // The check can fail: a value that someone keeps forces a copy.
+    let kept = training.net.parameters()[0].value();
+    training.step();
+    assert_ne!(training.addresses()[0], before[0]);
+    assert_eq!(training.addresses()[1..], before[1..]);
+    drop((training, kept));
     nothing_is_left("a training loop");
-    set_pool_limit(2 << 30);
 }

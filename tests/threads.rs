@@ -1,11 +1,14 @@
 //! Graphs and threads: shared parameters, rules that replay, and the same bits whatever runs beside.
 
-use std::panic::Location;
 use std::sync::{Arc, Barrier};
 
 use wengert::dispatch::{CustomOp, apply_custom};
-use wengert::tape::{Edge, Leaf, Vjp};
-use wengert::{AnyTensor, Differentiate, Gradients, Result, Tensor, no_grad, scalar, with_threads};
+use wengert::tape::{Edge, Vjp};
+use wengert::{
+    Adam, AnyTensor, BatchNorm2d, Batches, Conv2d, Differentiate, Dropout, Flatten, Gradients, Layer, Linear,
+    MaxPool2d, Module, Optimizer, Param, ReLU, Result, Sequential, Tensor, clip_global_norm, manual_seed, no_grad,
+    scalar, with_threads,
+};
 
 /// Numbers that look random, the same on every machine.
 fn noise(seed: u64, shape: &[usize]) -> Tensor {
@@ -114,7 +117,15 @@ fn a_parameter_assigned_in_between_leaves_the_gradient_of_the_old_value() {
     let Edge::Leaf(leaf) = leaf else { panic!("a variable is a leaf") };
     w = w.with_leaf(leaf);
     assert_eq!(loss.backward().of(&w).item(), 27.0);
-    // By operators that reuse memory as well.
+    // By an optimizer's way to update as well.
+    let p = Param::new(scalar(3.0));
+    let loss = p.value() * p.value() * p.value();
+    p.update(|t| t.update::<f32>(|w| w[0] = 100.0));
+    assert_eq!((p.value().item(), loss.backward().of(&p).item()), (100.0, 27.0));
+    let loss = p.value() * p.value();
+    p.set(&scalar(1.0));
+    assert_eq!((p.value().item(), loss.backward().of(&p).item()), (1.0, 200.0));
+    // By operators that reuse memory, too.
     let v = scalar(3.0).requires_grad();
     let loss = &v * &v * &v;
     let mut moved = v.clone();
@@ -123,28 +134,34 @@ fn a_parameter_assigned_in_between_leaves_the_gradient_of_the_old_value() {
     assert_eq!(loss.backward().of(&v).item(), 27.0);
 }
 
-/// A few steps of gradient descent, large enough that kernels spread their work.
+/// A few steps of training, large enough that kernels spread their work: the parameters' and the last loss's bits.
 fn train() -> Vec<Vec<u32>> {
-    let x = noise(5, &[300, 120]);
-    let target = noise(6, &[300, 1]);
-    let leaves: Vec<Arc<Leaf>> = (0..3).map(|_| Leaf::new(Location::caller())).collect();
-    let mut parameters = vec![noise(7, &[120, 200]), noise(8, &[200]), noise(9, &[200, 1])];
-    for _ in 0..8 {
-        let p: Vec<Tensor> = parameters.iter().zip(&leaves).map(|(p, leaf)| p.with_leaf(leaf.clone())).collect();
-        let h = (x.matmul(&p[0]) + &p[1]).gelu();
-        let loss = (h.matmul(&p[2]) - &target).square().mean() + h.max_axis(0).mean() * 0.01;
-        let grads = loss.backward();
-        drop(h);
-        for (own, p) in parameters.iter_mut().zip(&p) {
-            *own = &*own - grads.of(p) * 0.1;
-        }
+    manual_seed(7);
+    let net = Sequential::new()
+        .push(Conv2d::new(2, 8, 3).padding(1))
+        .push(BatchNorm2d::new(8))
+        .push(ReLU::new())
+        .push(MaxPool2d::new(2))
+        .push(Flatten::new())
+        .push(Dropout::new(0.2))
+        .push(Linear::new(8 * 8 * 8, 10));
+    let (images, labels) = (Tensor::randn([96, 2, 16, 16]), wengert::Int::randint(0, 10, [96]));
+    let mut optimizer = Adam::new(net.parameters()).lr(1e-2);
+    let mut last = scalar(0.0);
+    for (x, y) in &Batches::new(&images, &labels, 48).shuffle(3) {
+        let loss = net.forward(&x).cross_entropy(&y);
+        let mut grads = loss.backward();
+        clip_global_norm(&mut grads, 1.0);
+        optimizer.step(&grads);
+        last = loss.detach();
     }
-    parameters.iter().map(bits).collect()
+    net.parameters().iter().map(|p| bits(&p.value())).chain([bits(&last)]).collect()
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
     let one = with_threads(1, train);
+    assert!(one.iter().flatten().all(|b| f32::from_bits(*b).is_finite()));
     for threads in [2, 3, 8] {
         assert!(with_threads(threads, train) == one, "{threads} threads give other bits than one");
     }

@@ -25,16 +25,7 @@ Options:
 
 /// Digits in the training set, the most that `--limit` and `--batch-size` may ask for.
 const TRAINING_DIGITS: usize = 4000;
-const NAMES: [&str; 8] = [
-    "--epochs",
-    "--batch-size",
-    "--lr",
-    "--seed",
-    "--threads",
-    "--out",
-    "--limit",
-    "--help",
-];
+const NAMES: [&str; 8] = ["--epochs", "--batch-size", "--lr", "--seed", "--threads", "--out", "--limit", "--help"];
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,15 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            epochs: 12,
-            batch_size: 64,
-            lr: 0.002,
-            seed: 1,
-            threads: None,
-            out: PathBuf::from("out"),
-            limit: None,
-        }
+        Self { epochs: 12, batch_size: 64, lr: 0.002, seed: 1, threads: None, out: PathBuf::from("out"), limit: None }
     }
 }
 
@@ -142,13 +125,10 @@ fn whole<T>(name: &str, value: Option<&str>, range: RangeInclusive<T>) -> Result
 where
     T: FromStr + PartialOrd + std::fmt::Display,
 {
-    value
-        .and_then(|value| value.parse().ok())
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            let expected = format!("a whole number from {} to {}", range.start(), range.end());
-            mismatch(name, value, &expected)
-        })
+    value.and_then(|value| value.parse().ok()).filter(|number| range.contains(number)).ok_or_else(|| {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        mismatch(name, value, &expected)
+    })
 }
 
 fn rate(name: &str, value: Option<&str>) -> Result<f32, String> {
@@ -238,10 +218,7 @@ mod tests {
             ("--seed", default.seed.to_string()),
             ("--out", default.out.display().to_string()),
         ] {
-            let line = HELP
-                .lines()
-                .find(|line| line.trim().starts_with(name))
-                .unwrap();
+            let line = HELP.lines().find(|line| line.trim().starts_with(name)).unwrap();
             assert!(line.ends_with(&format!("[default: {value}]")), "{line}");
         }
         for name in NAMES {
@@ -270,13 +247,9 @@ mod tests {
 
     #[test]
     fn last_of_two_counts_and_equals_signs_stay_in_a_path() {
-        let Ok(Command::Run(options)) = run("--seed 1 --seed 2 --out=a=b") else {
-            panic!()
-        };
+        let Ok(Command::Run(options)) = run("--seed 1 --seed 2 --out=a=b") else { panic!() };
         assert_eq!((options.seed, options.out), (2, PathBuf::from("a=b")));
-        let Ok(Command::Run(options)) = run("--out a=b") else {
-            panic!()
-        };
+        let Ok(Command::Run(options)) = run("--out a=b") else { panic!() };
         assert_eq!(options.out, PathBuf::from("a=b"));
     }
 
@@ -289,25 +262,10 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named() {
-        assert_eq!(
-            error("--batch-size 0"),
-            "--batch-size: got \"0\", expected a whole number from 1 to 4000"
-        );
-        assert_eq!(
-            error("--epochs many"),
-            "--epochs: got \"many\", expected a whole number from 1 to 100000"
-        );
-        assert_eq!(
-            error("--limit=4001"),
-            "--limit: got \"4001\", expected a whole number from 1 to 4000"
-        );
-        for line in [
-            "--epochs 0",
-            "--epochs -1",
-            "--epochs 1.5",
-            "--threads 0",
-            "--seed -1",
-        ] {
+        assert_eq!(error("--batch-size 0"), "--batch-size: got \"0\", expected a whole number from 1 to 4000");
+        assert_eq!(error("--epochs many"), "--epochs: got \"many\", expected a whole number from 1 to 100000");
+        assert_eq!(error("--limit=4001"), "--limit: got \"4001\", expected a whole number from 1 to 4000");
+        for line in ["--epochs 0", "--epochs -1", "--epochs 1.5", "--threads 0", "--seed -1"] {
             let (name, value) = line.split_once(' ').unwrap();
             let error = error(line);
             let start = format!("{name}: got {value:?}, expected a whole number from ");
@@ -322,22 +280,13 @@ mod tests {
 
     #[test]
     fn missing_values_are_named() {
-        assert_eq!(
-            error("--epochs"),
-            "--epochs: no value, expected a whole number from 1 to 100000"
-        );
-        assert_eq!(
-            error("--out --seed 3"),
-            "--out: no value, expected a folder"
-        );
+        assert_eq!(error("--epochs"), "--epochs: no value, expected a whole number from 1 to 100000");
+        assert_eq!(error("--out --seed 3"), "--out: no value, expected a folder");
     }
 
     #[test]
     fn unknown_options_get_the_nearest() {
-        assert_eq!(
-            error("--epoch 3"),
-            "--epoch: unknown option; did you mean --epochs?"
-        );
+        assert_eq!(error("--epoch 3"), "--epoch: unknown option; did you mean --epochs?");
         for (given, meant) in [
             ("--epocs=3", "--epochs"),
             ("-epochs", "--epochs"),
@@ -349,20 +298,11 @@ mod tests {
             ("--hlep", "--help"),
         ] {
             let error = error(given);
-            assert!(
-                error.ends_with(&format!("did you mean {meant}?")),
-                "{error}"
-            );
+            assert!(error.ends_with(&format!("did you mean {meant}?")), "{error}");
         }
-        assert_eq!(
-            error("--momentum 1"),
-            "--momentum: unknown option; see --help"
-        );
+        assert_eq!(error("--momentum 1"), "--momentum: unknown option; see --help");
         assert_eq!(error("-x"), "-x: unknown option; see --help");
-        assert_eq!(
-            error("train"),
-            "\"train\": unexpected argument, expected an option; see --help"
-        );
+        assert_eq!(error("train"), "\"train\": unexpected argument, expected an option; see --help");
     }
 
     #[test]
@@ -393,9 +333,6 @@ mod tests {
     #[test]
     fn folder_that_takes_no_files_is_refused() {
         let error = prepare_out(Path::new("/proc/self")).unwrap_err();
-        assert!(
-            error.starts_with("--out: cannot write to /proc/self: "),
-            "{error}"
-        );
+        assert!(error.starts_with("--out: cannot write to /proc/self: "), "{error}");
     }
 }

@@ -66,11 +66,7 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
 fn split(bytes: &[u8]) -> Result<(Digits, Digits), String> {
     let expected = COUNT * (PIXELS + 1);
     if bytes.len() != expected {
-        let size = if bytes.len() > expected {
-            format!("more than {expected}")
-        } else {
-            bytes.len().to_string()
-        };
+        let size = if bytes.len() > expected { format!("more than {expected}") } else { bytes.len().to_string() };
         return Err(format!(
             "embedded digits: {size} bytes, expected {expected} ({COUNT} digits of {PIXELS} pixels and a label)"
         ));
@@ -81,10 +77,7 @@ fn split(bytes: &[u8]) -> Result<(Digits, Digits), String> {
     let mut seen = [0; CLASSES];
     for (index, (digit, &label)) in pixels.chunks_exact(PIXELS).zip(labels).enumerate() {
         let Some(seen) = seen.get_mut(usize::from(label)) else {
-            return Err(format!(
-                "embedded digits: digit {index} has label {label}, expected 0 to {}",
-                CLASSES - 1
-            ));
+            return Err(format!("embedded digits: digit {index} has label {label}, expected 0 to {}", CLASSES - 1));
         };
         if *seen < PER_CLASS - TEST_PER_CLASS {
             train.push(digit, label);
@@ -95,9 +88,7 @@ fn split(bytes: &[u8]) -> Result<(Digits, Digits), String> {
     }
     if let Some((class, count)) = (0..).zip(seen).find(|&(_, count)| count != PER_CLASS) {
         let class: usize = class;
-        return Err(format!(
-            "embedded digits: {count} of class {class}, expected {PER_CLASS}"
-        ));
+        return Err(format!("embedded digits: {count} of class {class}, expected {PER_CLASS}"));
     }
     Ok((train, test))
 }
@@ -107,11 +98,7 @@ mod tests {
     use super::*;
 
     fn count(digits: &Digits, class: u8) -> usize {
-        digits
-            .labels
-            .iter()
-            .filter(|&&label| label == class)
-            .count()
+        digits.labels.iter().filter(|&&label| label == class).count()
     }
 
     #[test]
@@ -141,11 +128,7 @@ mod tests {
     #[test]
     fn digits_look_like_digits() {
         let (train, test) = load().unwrap();
-        for digit in train
-            .pixels
-            .chunks(PIXELS)
-            .chain(test.pixels.chunks(PIXELS))
-        {
+        for digit in train.pixels.chunks(PIXELS).chain(test.pixels.chunks(PIXELS)) {
             let ink = digit.iter().filter(|&&pixel| pixel > 127).count();
             assert!((10..400).contains(&ink), "{ink} dark pixels");
             // MNIST digits are centred: their first and last rows are blank.
@@ -163,27 +146,16 @@ mod tests {
     #[test]
     fn damage_is_reported() {
         let good = unpack(PACKED).unwrap();
-        assert!(
-            split(&good[1..])
-                .unwrap_err()
-                .contains("3924999 bytes, expected 3925000")
-        );
+        assert!(split(&good[1..]).unwrap_err().contains("3924999 bytes, expected 3925000"));
 
         let mut long = good.clone();
         long.push(0);
-        assert!(
-            split(&long)
-                .unwrap_err()
-                .contains("more than 3925000 bytes")
-        );
+        assert!(split(&long).unwrap_err().contains("more than 3925000 bytes"));
 
         let mut label = good.clone();
         label[COUNT * PIXELS + 7] = 10;
         let error = split(&label).unwrap_err();
-        assert!(
-            error.contains("digit 7 has label 10, expected 0 to 9"),
-            "{error}"
-        );
+        assert!(error.contains("digit 7 has label 10, expected 0 to 9"), "{error}");
 
         let mut uneven = good;
         uneven[COUNT * PIXELS] = 1;
@@ -192,10 +164,6 @@ mod tests {
 
         let error = unpack(&PACKED[..PACKED.len() / 2]).unwrap_err();
         assert!(error.contains("cannot decompress"), "{error}");
-        assert!(
-            unpack(b"not gzip")
-                .unwrap_err()
-                .contains("cannot decompress")
-        );
+        assert!(unpack(b"not gzip").unwrap_err().contains("cannot decompress"));
     }
 }

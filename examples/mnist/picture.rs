@@ -53,11 +53,7 @@ pub fn curves(losses: &[f32], epochs: &[EpochPoint]) -> String {
 
     let (top, bottom) = (150.0, 400.0);
     let loss_right = if epochs.is_empty() { 1040.0 } else { 575.0 };
-    loss_panel(
-        &mut canvas,
-        Frame::new(84.0, loss_right, top, bottom),
-        losses,
-    );
+    loss_panel(&mut canvas, Frame::new(84.0, loss_right, top, bottom), losses);
     if !epochs.is_empty() {
         accuracy_panel(&mut canvas, Frame::new(680.0, 972.0, top, bottom), epochs);
     }
@@ -97,11 +93,7 @@ pub fn sheet(pixels: &[u8], labels: &[u8], predictions: &[u8]) -> String {
         0 => "No digits".to_string(),
         count => {
             let share = percent(right.len() as f64 / count as f64, 1);
-            format!(
-                "{} of {} right ({share})",
-                thousands(right.len()),
-                thousands(count)
-            )
+            format!("{} of {} right ({share})", thousands(right.len()), thousands(count))
         }
     };
     let end = canvas.text((left, 80.0), SUMMARY, Align::Left, &summary);
@@ -118,22 +110,14 @@ pub fn sheet(pixels: &[u8], labels: &[u8], predictions: &[u8]) -> String {
         let y = top + step_y * (slot / COLUMNS) as f64;
         let (label, prediction) = (labels[index], predictions[index]);
         let wrong = label != prediction;
-        let (frame, stroke, fill) = if wrong {
-            (RED, 2.0, PALE_RED)
-        } else {
-            (GRID, 1.0, "#fff")
-        };
+        let (frame, stroke, fill) = if wrong { (RED, 2.0, PALE_RED) } else { (GRID, 1.0, "#fff") };
         let _ = writeln!(
             canvas.svg,
             "<rect x=\"{x}\" y=\"{y}\" width=\"{tile}\" height=\"{tile}\" rx=\"5\" fill=\"{fill}\" \
              stroke=\"{frame}\" stroke-width=\"{stroke}\"/>"
         );
         let margin = (tile - 2.0 * SIDE as f64) / 2.0;
-        let paper = if wrong {
-            [253, 241, 240]
-        } else {
-            [255, 255, 255]
-        };
+        let paper = if wrong { [253, 241, 240] } else { [255, 255, 255] };
         let digit = &pixels[index * PIXELS..(index + 1) * PIXELS];
         canvas.digit(x + margin, y + margin, 2.0, paper, digit);
         let below = (x + tile / 2.0, y + tile + 17.0);
@@ -150,9 +134,7 @@ pub fn sheet(pixels: &[u8], labels: &[u8], predictions: &[u8]) -> String {
 /// Up to `most` of the values, evenly spread.
 fn spread(values: &[usize], most: usize) -> Vec<usize> {
     let count = most.min(values.len());
-    (0..count)
-        .map(|slot| values[slot * values.len() / count])
-        .collect()
+    (0..count).map(|slot| values[slot * values.len() / count]).collect()
 }
 
 // ---------------------------------------------------------------------------------------
@@ -169,12 +151,7 @@ struct Frame {
 
 impl Frame {
     fn new(left: f64, right: f64, top: f64, bottom: f64) -> Self {
-        Self {
-            left,
-            right,
-            top,
-            bottom,
-        }
+        Self { left, right, top, bottom }
     }
 
     /// The place of `share`, from 0 at the left to 1 at the right.
@@ -192,18 +169,8 @@ fn loss_panel(canvas: &mut Canvas, frame: Frame, losses: &[f32]) {
     canvas.panel_title(frame, "Training loss", "log scale");
     let smooth = smoothed(losses, (losses.len() / 80).max(2));
     let above_zero = |value: &&f32| value.is_finite() && **value > 0.0;
-    let lowest = |values: &[f32]| {
-        values
-            .iter()
-            .filter(above_zero)
-            .copied()
-            .fold(f32::INFINITY, f32::min)
-    };
-    let highest = losses
-        .iter()
-        .filter(above_zero)
-        .copied()
-        .fold(0.0, f32::max);
+    let lowest = |values: &[f32]| values.iter().filter(above_zero).copied().fold(f32::INFINITY, f32::min);
+    let highest = losses.iter().filter(above_zero).copied().fold(0.0, f32::max);
     if highest == 0.0 {
         canvas.axes(frame);
         let middle = (frame.x(0.5), frame.y(0.5));
@@ -231,10 +198,8 @@ fn loss_panel(canvas: &mut Canvas, frame: Frame, losses: &[f32]) {
     canvas.axis_title(frame, "step");
 
     let place = |values: &[f32]| -> Vec<Option<(f64, f64)>> {
-        let place = |(index, &loss): (usize, &f32)| {
-            loss.is_finite()
-                .then(|| (x(index as f64 + 1.0), y(f64::from(loss))))
-        };
+        let place =
+            |(index, &loss): (usize, &f32)| loss.is_finite().then(|| (x(index as f64 + 1.0), y(f64::from(loss))));
         values.iter().enumerate().map(place).collect()
     };
     let columns = (frame.right - frame.left) as usize;
@@ -247,20 +212,9 @@ fn loss_panel(canvas: &mut Canvas, frame: Frame, losses: &[f32]) {
 
 fn accuracy_panel(canvas: &mut Canvas, frame: Frame, epochs: &[EpochPoint]) {
     canvas.panel_title(frame, "Accuracy", "");
-    let train: Vec<f64> = epochs
-        .iter()
-        .map(|epoch| f64::from(epoch.train_accuracy))
-        .collect();
-    let test: Vec<f64> = epochs
-        .iter()
-        .map(|epoch| f64::from(epoch.test_accuracy))
-        .collect();
-    let lowest = train
-        .iter()
-        .chain(&test)
-        .copied()
-        .filter(|value| value.is_finite())
-        .fold(0.99, f64::min);
+    let train: Vec<f64> = epochs.iter().map(|epoch| f64::from(epoch.train_accuracy)).collect();
+    let test: Vec<f64> = epochs.iter().map(|epoch| f64::from(epoch.test_accuracy)).collect();
+    let lowest = train.iter().chain(&test).copied().filter(|value| value.is_finite()).fold(0.99, f64::min);
     // Steps are taken in tenths of a percent, so that the last tick is 100% exactly.
     let depth = (1.0 - lowest.max(0.0)) * 1000.0;
     let unit = round_step(depth / 5.0).max(1.0);
@@ -284,19 +238,13 @@ fn accuracy_panel(canvas: &mut Canvas, frame: Frame, epochs: &[EpochPoint]) {
     let mut epoch = 1.0;
     while epoch <= last {
         canvas.tick(frame, x(epoch), &thousands(epoch as usize));
-        epoch = if epoch == 1.0 && unit > 1.0 {
-            unit
-        } else {
-            epoch + unit
-        };
+        epoch = if epoch == 1.0 && unit > 1.0 { unit } else { epoch + unit };
     }
     canvas.axis_title(frame, "epoch");
 
     let mut ends = Vec::new();
     for (values, colour) in [(&train, BLUE), (&test, ORANGE)] {
-        let place = |(index, &value): (usize, &f64)| {
-            value.is_finite().then(|| (x(index as f64 + 1.0), y(value)))
-        };
+        let place = |(index, &value): (usize, &f64)| value.is_finite().then(|| (x(index as f64 + 1.0), y(value)));
         let places: Vec<_> = values.iter().enumerate().map(place).collect();
         canvas.line(&places, Pen(colour, 2.2, 1.0));
         if places.len() <= 40 {
@@ -312,11 +260,7 @@ fn accuracy_panel(canvas: &mut Canvas, frame: Frame, epochs: &[EpochPoint]) {
     if let [train, test] = &mut ends[..] {
         let gap = 17.0 - (train.0 - test.0).abs();
         if gap > 0.0 {
-            let (upper, lower) = if train.0 <= test.0 {
-                (train, test)
-            } else {
-                (test, train)
-            };
+            let (upper, lower) = if train.0 <= test.0 { (train, test) } else { (test, train) };
             // Keep both below the top of the panel.
             let up = (gap / 2.0).min((upper.0 - frame.top).max(0.0));
             upper.0 -= up;
@@ -325,12 +269,7 @@ fn accuracy_panel(canvas: &mut Canvas, frame: Frame, epochs: &[EpochPoint]) {
     }
     for (y, value, colour) in ends {
         let style = Style::new(9.5, colour, BOLD);
-        canvas.text(
-            (frame.right + 12.0, y + 4.8),
-            style,
-            Align::Left,
-            &percent(value, 1),
-        );
+        canvas.text((frame.right + 12.0, y + 4.8), style, Align::Left, &percent(value, 1));
     }
     let left = canvas.legend(frame.right, frame, Pen(ORANGE, 2.2, 1.0), "test");
     canvas.legend(left, frame, Pen(BLUE, 2.2, 1.0), "training");
@@ -367,10 +306,7 @@ fn thinned(places: &[Option<(f64, f64)>], columns: usize) -> Vec<Option<(f64, f6
         let finite = || (0..group.len()).filter(|&index| group[index].is_some());
         let (low, high) = (finite().min_by(by_height), finite().max_by(by_height));
         let gap = (0..group.len()).find(|&index| group[index].is_none());
-        let mut indices: Vec<usize> = [Some(0), low, high, gap, Some(group.len() - 1)]
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut indices: Vec<usize> = [Some(0), low, high, gap, Some(group.len() - 1)].into_iter().flatten().collect();
         indices.sort_unstable();
         indices.dedup();
         kept.extend(indices.into_iter().map(|index| group[index]));
@@ -382,36 +318,19 @@ fn thinned(places: &[Option<(f64, f64)>], columns: usize) -> Vec<Option<(f64, f6
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.max(1e-9).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-    steps
-        .into_iter()
-        .find(|&step| step >= least * (1.0 - 1e-9))
-        .unwrap_or(10.0 * power)
+    steps.into_iter().find(|&step| step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
 /// Round values from one at or below `low` to one at or above `high` with their labels:
 /// powers of ten, and 2 and 5 times those unless there are many. Where it would be crowded,
 /// only the powers have labels.
 fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
-    let (from, to) = (
-        low.log10().floor() as i32 - 1,
-        high.log10().ceil() as i32 + 1,
-    );
-    let factors: &[f64] = if to - from > 8 {
-        &[1.0]
-    } else {
-        &[1.0, 2.0, 5.0]
-    };
+    let (from, to) = (low.log10().floor() as i32 - 1, high.log10().ceil() as i32 + 1);
+    let factors: &[f64] = if to - from > 8 { &[1.0] } else { &[1.0, 2.0, 5.0] };
     let all: Vec<(f64, bool)> = (from..=to)
-        .flat_map(|power| {
-            factors
-                .iter()
-                .map(move |factor| (factor * 10f64.powi(power), *factor == 1.0))
-        })
+        .flat_map(|power| factors.iter().map(move |factor| (factor * 10f64.powi(power), *factor == 1.0)))
         .collect();
-    let first = all
-        .iter()
-        .rposition(|tick| tick.0 <= low * 1.000_001)
-        .unwrap_or(0);
+    let first = all.iter().rposition(|tick| tick.0 <= low * 1.000_001).unwrap_or(0);
     let last = all.iter().position(|tick| tick.0 >= high * 0.999_999);
     let last = last.unwrap_or(all.len() - 1).max(first + 1);
     let ticks = &all[first..=last];
@@ -423,16 +342,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
         }
     };
     let labelled = |power: bool| power || ticks.len() <= 9;
-    let tick = |&(value, power): &(f64, bool)| {
-        (
-            value,
-            if labelled(power) {
-                label(value)
-            } else {
-                String::new()
-            },
-        )
-    };
+    let tick = |&(value, power): &(f64, bool)| (value, if labelled(power) { label(value) } else { String::new() });
     ticks.iter().map(tick).collect()
 }
 
@@ -492,11 +402,7 @@ struct Style {
 
 impl Style {
     const fn new(size: f64, colour: &'static str, weight: f64) -> Self {
-        Self {
-            size,
-            colour,
-            weight,
-        }
+        Self { size, colour, weight }
     }
 }
 
@@ -591,11 +497,7 @@ impl Canvas {
     }
 
     fn rule(&mut self, frame: Frame, y: f64, label: &str) {
-        let _ = writeln!(
-            self.svg,
-            "<path stroke=\"{GRID}\" d=\"M{:.1} {y:.1}H{:.1}\"/>",
-            frame.left, frame.right
-        );
+        let _ = writeln!(self.svg, "<path stroke=\"{GRID}\" d=\"M{:.1} {y:.1}H{:.1}\"/>", frame.left, frame.right);
         self.text((frame.left - 10.0, y + 4.2), NOTE, Align::Right, label);
     }
 
@@ -608,21 +510,13 @@ impl Canvas {
     }
 
     fn tick(&mut self, frame: Frame, x: f64, text: &str) {
-        let _ = writeln!(
-            self.svg,
-            "<path stroke=\"{AXIS}\" stroke-width=\"1.2\" d=\"M{x:.1} {:.1}v5\"/>",
-            frame.bottom
-        );
+        let _ =
+            writeln!(self.svg, "<path stroke=\"{AXIS}\" stroke-width=\"1.2\" d=\"M{x:.1} {:.1}v5\"/>", frame.bottom);
         self.text((x, frame.bottom + 20.0), NOTE, Align::Centre, text);
     }
 
     fn axis_title(&mut self, frame: Frame, text: &str) {
-        self.text(
-            (frame.x(0.5), frame.bottom + 44.0),
-            ENTRY,
-            Align::Centre,
-            text,
-        );
+        self.text((frame.x(0.5), frame.bottom + 44.0), ENTRY, Align::Centre, text);
     }
 
     /// Draws an entry that ends at `right`, above the panel, and returns where one to its
@@ -644,14 +538,9 @@ impl Canvas {
         const DARKEST: [u8; 3] = [0x1d, 0x27, 0x33];
         // Lines run through the middles of the pixels.
         let y = y + scale / 2.0;
-        let _ = write!(
-            self.svg,
-            "<g transform=\"translate({x} {y})scale({scale})\" stroke-width=\"1.04\">"
-        );
+        let _ = write!(self.svg, "<g transform=\"translate({x} {y})scale({scale})\" stroke-width=\"1.04\">");
         for grey in 1..=GREYS {
-            let path = runs(digit, |pixel| {
-                (u32::from(pixel) * GREYS + 127) / 255 >= grey
-            });
+            let path = runs(digit, |pixel| (u32::from(pixel) * GREYS + 127) / 255 >= grey);
             if path.is_empty() {
                 continue;
             }
@@ -660,10 +549,7 @@ impl Canvas {
                 (from * (GREYS - grey) + to * grey) / GREYS
             };
             let (red, green, blue) = (mix(0), mix(1), mix(2));
-            let _ = write!(
-                self.svg,
-                "<path stroke=\"#{red:02x}{green:02x}{blue:02x}\" d=\"{path}\"/>"
-            );
+            let _ = write!(self.svg, "<path stroke=\"#{red:02x}{green:02x}{blue:02x}\" d=\"{path}\"/>");
         }
         self.svg.push_str("</g>\n");
     }
@@ -700,10 +586,7 @@ const BEARING: f64 = 5.4;
 const ROUND: f64 = 6.5;
 
 fn text_width(text: &str) -> f64 {
-    let widths: f64 = text
-        .chars()
-        .map(|letter| Glyph::of(letter).width + BEARING)
-        .sum();
+    let widths: f64 = text.chars().map(|letter| Glyph::of(letter).width + BEARING).sum();
     (widths - BEARING).max(0.0)
 }
 
@@ -794,20 +677,13 @@ struct Glyph {
 
 impl Glyph {
     fn of(letter: char) -> Self {
-        let strokes: Vec<Stroke> = outline(letter)
-            .split(';')
-            .filter(|text| !text.is_empty())
-            .map(Stroke::read)
-            .collect();
+        let strokes: Vec<Stroke> =
+            outline(letter).split(';').filter(|text| !text.is_empty()).map(Stroke::read).collect();
         let width = match letter {
             ' ' => 3.5,
             // Figures are equally wide, so that columns of them line up.
             '0'..='9' => 12.0,
-            _ => strokes
-                .iter()
-                .flat_map(|stroke| &stroke.corners)
-                .map(|corner| corner.at.0)
-                .fold(0.0, f64::max),
+            _ => strokes.iter().flat_map(|stroke| &stroke.corners).map(|corner| corner.at.0).fold(0.0, f64::max),
         };
         Self { strokes, width }
     }
@@ -825,10 +701,7 @@ struct Stroke {
 
 impl Stroke {
     fn read(text: &str) -> Self {
-        let mut stroke = Self {
-            corners: Vec::new(),
-            closed: false,
-        };
+        let mut stroke = Self { corners: Vec::new(), closed: false };
         for word in text.split_whitespace() {
             if word == "z" {
                 stroke.closed = true;
@@ -838,10 +711,7 @@ impl Stroke {
             if let Some((x, y)) = bare.split_once(',')
                 && let (Ok(x), Ok(y)) = (x.parse(), y.parse())
             {
-                stroke.corners.push(Corner {
-                    at: (x, y),
-                    rounded: bare.len() < word.len(),
-                });
+                stroke.corners.push(Corner { at: (x, y), rounded: bare.len() < word.len() });
             }
         }
         stroke
@@ -873,10 +743,7 @@ impl Stroke {
                 put(path, &[corner.at]);
                 continue;
             }
-            let (before, after) = (
-                &self.corners[(index + count - 1) % count],
-                &self.corners[(index + 1) % count],
-            );
+            let (before, after) = (&self.corners[(index + count - 1) % count], &self.corners[(index + 1) % count]);
             // A side between two rounded corners is shared by both.
             let reach = |other: &Corner| {
                 let length = (other.at.0 - corner.at.0).hypot(other.at.1 - corner.at.1);
@@ -887,10 +754,7 @@ impl Stroke {
             let radius = ROUND.min(reach_in).min(reach_out);
             let towards = |other: &Corner, length: f64, distance: f64| {
                 let part = distance / length;
-                (
-                    corner.at.0 + (other.at.0 - corner.at.0) * part,
-                    corner.at.1 + (other.at.1 - corner.at.1) * part,
-                )
+                (corner.at.0 + (other.at.0 - corner.at.0) * part, corner.at.1 + (other.at.1 - corner.at.1) * part)
             };
             let rest = radius * (1.0 - HANDLE);
             put(path, &[towards(before, length_in, radius)]);
@@ -932,11 +796,7 @@ mod tests {
             let mut attributes = attributes.trim_end_matches('/');
             while let Some((key, after)) = attributes.split_once("=\"") {
                 let key = key.trim();
-                assert!(
-                    key.chars()
-                        .all(|c| c.is_ascii_lowercase() || c == '-' || c == 'B'),
-                    "{key}"
-                );
+                assert!(key.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == 'B'), "{key}");
                 let (value, after) = after.split_once('"').expect("a value ends");
                 assert!(!value.contains(['<', '&']), "{value}");
                 assert!(!value.contains("NaN") && !value.contains("inf"), "{value}");
@@ -960,20 +820,14 @@ mod tests {
 
     fn points(count: usize) -> Vec<EpochPoint> {
         let accuracy = |epoch: usize| 1.0 - 0.3 / (epoch as f32 + 1.0);
-        let point = |epoch| EpochPoint {
-            train_accuracy: accuracy(epoch),
-            test_accuracy: accuracy(epoch) - 0.01,
-        };
+        let point = |epoch| EpochPoint { train_accuracy: accuracy(epoch), test_accuracy: accuracy(epoch) - 0.01 };
         (0..count).map(point).collect()
     }
 
     #[test]
     fn curves_are_well_formed_whatever_is_given() {
         let falling: Vec<f32> = (0..756).map(|step| 2.3 * 0.99f32.powi(step)).collect();
-        let nan = EpochPoint {
-            train_accuracy: f32::NAN,
-            test_accuracy: 0.5,
-        };
+        let nan = EpochPoint { train_accuracy: f32::NAN, test_accuracy: 0.5 };
         let cases: [(&[f32], &[EpochPoint]); 9] = [
             (&falling, &points(12)),
             (&falling, &[]),
@@ -997,27 +851,18 @@ mod tests {
         assert_eq!(circles, 14);
         // The loss of 1 lies halfway between 2 and 0.5: 275 of 150 to 400.
         let svg = curves(&[2.0, 1.0, 0.5], &[]);
-        assert!(
-            svg.contains("d=\"M402.7 150.0L721.3 275.0L1040.0 400.0\""),
-            "{svg}"
-        );
+        assert!(svg.contains("d=\"M402.7 150.0L721.3 275.0L1040.0 400.0\""), "{svg}");
     }
 
     #[test]
     fn curves_of_a_long_run_stay_small() {
-        let noisy: Vec<f32> = (0..200_000)
-            .map(|step| 0.1 + (step * 7919 % 1000) as f32)
-            .collect();
+        let noisy: Vec<f32> = (0..200_000).map(|step| 0.1 + (step * 7919 % 1000) as f32).collect();
         assert!(curves(&noisy, &points(50)).len() < 200_000);
     }
 
     fn some_digits(count: usize) -> (Vec<u8>, Vec<u8>) {
         let pixel = |index: usize| {
-            if index.is_multiple_of(3) {
-                (index * 31 % 256) as u8
-            } else {
-                0
-            }
+            if index.is_multiple_of(3) { (index * 31 % 256) as u8 } else { 0 }
         };
         let labels = (0..count).map(|index| (index % 10) as u8).collect();
         ((0..count * PIXELS).map(pixel).collect(), labels)
@@ -1036,10 +881,7 @@ mod tests {
         assert_eq!(names.iter().filter(|name| *name == "g").count(), 120);
         assert_eq!(names.iter().filter(|name| *name == "rect").count(), 121);
         let framed = format!("stroke=\"{RED}\" stroke-width=\"2\"");
-        let rects: Vec<&str> = svg
-            .lines()
-            .filter(|line| line.starts_with("<rect x="))
-            .collect();
+        let rects: Vec<&str> = svg.lines().filter(|line| line.starts_with("<rect x=")).collect();
         assert!(rects[..3].iter().all(|rect| rect.contains(&framed)));
         assert!(!rects[3..].iter().any(|rect| rect.contains(&framed)));
 
@@ -1048,8 +890,7 @@ mod tests {
             let mut canvas = Canvas { svg: String::new() };
             canvas.text((0.0, 0.0), MISTAKE, Align::Centre, text);
             let path = canvas.svg.split(" d=").nth(1).unwrap().to_string();
-            svg.find(&path)
-                .unwrap_or_else(|| panic!("{text} is not drawn"))
+            svg.find(&path).unwrap_or_else(|| panic!("{text} is not drawn"))
         };
         assert!(drawn("6 (was 5)") < drawn("1 (was 0)"));
         assert!(drawn("1 (was 0)") < drawn("0 (was 9)"));
@@ -1108,17 +949,10 @@ mod tests {
             if let Some(other) = seen.insert(outline(letter), letter) {
                 panic!("{letter} looks like {other}");
             }
-            let words = outline(letter)
-                .split([' ', ';'])
-                .filter(|word| *word != "z")
-                .count();
+            let words = outline(letter).split([' ', ';']).filter(|word| *word != "z").count();
             let glyph = Glyph::of(letter);
             let corners = glyph.strokes.iter().flat_map(|stroke| &stroke.corners);
-            assert_eq!(
-                corners.clone().count(),
-                words,
-                "{letter} has a corner that is not read"
-            );
+            assert_eq!(corners.clone().count(), words, "{letter} has a corner that is not read");
             for corner in corners {
                 assert!((0.0..=glyph.width).contains(&corner.at.0), "{letter}");
                 assert!((-6.0..=22.5).contains(&corner.at.1), "{letter}");
@@ -1134,10 +968,7 @@ mod tests {
         Stroke::read("o0,10 o10,10 o10,0 o0,0 z").write(&mut path, 1.0);
         // Four quarters of a circle of radius 5 about (6, -5).
         let top = "M1 -5c0 -2.8 2.2 -5 5 -5l0 0c2.8 0 5 2.2 5 5l0 0";
-        assert_eq!(
-            path,
-            format!("{top}c0 2.8 -2.2 5 -5 5l0 0c-2.8 0 -5 -2.2 -5 -5Z")
-        );
+        assert_eq!(path, format!("{top}c0 2.8 -2.2 5 -5 5l0 0c-2.8 0 -5 -2.2 -5 -5Z"));
     }
 
     #[test]
@@ -1148,21 +979,10 @@ mod tests {
         assert_eq!(round_step(1000.0), 1000.0);
         assert_eq!(round_step(51.0), 100.0);
 
-        let labels = |low, high| -> Vec<String> {
-            log_ticks(low, high)
-                .into_iter()
-                .map(|tick| tick.1)
-                .collect()
-        };
-        assert_eq!(
-            labels(0.06, 2.3),
-            ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"]
-        );
+        let labels = |low, high| -> Vec<String> { log_ticks(low, high).into_iter().map(|tick| tick.1).collect() };
+        assert_eq!(labels(0.06, 2.3), ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"]);
         assert_eq!(labels(0.5, 0.5), ["0.5", "1"]);
-        let decades: Vec<String> = labels(0.0011, 2.3)
-            .into_iter()
-            .filter(|label| !label.is_empty())
-            .collect();
+        let decades: Vec<String> = labels(0.0011, 2.3).into_iter().filter(|label| !label.is_empty()).collect();
         assert_eq!(decades, ["0.001", "0.01", "0.1", "1"]);
         assert_eq!(labels(1e-9, 1.0).len(), 10);
         for (low, high) in [(1e-30, 1e-25), (0.3, 0.31), (9.99, 10.01), (1e-3, 1e3)] {
@@ -1174,14 +994,8 @@ mod tests {
 
     #[test]
     fn smoothing_keeps_the_mean_and_the_gaps() {
-        assert_eq!(
-            smoothed(&[1.0, 3.0, 5.0, 7.0, 9.0], 1),
-            [1.0, 3.0, 5.0, 7.0, 9.0]
-        );
-        assert_eq!(
-            smoothed(&[0.0, 6.0, 0.0, 6.0, 0.0], 1)[1..4],
-            [2.0, 4.0, 2.0]
-        );
+        assert_eq!(smoothed(&[1.0, 3.0, 5.0, 7.0, 9.0], 1), [1.0, 3.0, 5.0, 7.0, 9.0]);
+        assert_eq!(smoothed(&[0.0, 6.0, 0.0, 6.0, 0.0], 1)[1..4], [2.0, 4.0, 2.0]);
         let gap = smoothed(&[2.0, f32::NAN, 4.0], 1);
         assert!(gap[1].is_nan());
         assert_eq!((gap[0], gap[2]), (2.0, 4.0));

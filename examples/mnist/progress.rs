@@ -126,12 +126,9 @@ impl Progress {
 }
 
 fn bar(length: usize, target: ProgressDrawTarget) -> ProgressBar {
-    let style = ProgressStyle::with_template(TEMPLATE)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸─");
-    ProgressBar::with_draw_target(Some(length as u64), target)
-        .with_style(style)
-        .with_finish(ProgressFinish::AndClear)
+    let style =
+        ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+    ProgressBar::with_draw_target(Some(length as u64), target).with_style(style).with_finish(ProgressFinish::AndClear)
 }
 
 /// Prints a line, though not to a reader that has left.
@@ -205,10 +202,7 @@ mod tests {
         progress.bar = None;
         progress.steps = 10;
         progress.busy = Duration::from_millis(250);
-        assert_eq!(
-            progress.state(3, 7, 0.12345, 0.9751),
-            "epoch  3/12 step  7/63 loss 0.1235 acc  97.51% 2,560 img/s"
-        );
+        assert_eq!(progress.state(3, 7, 0.12345, 0.9751), "epoch  3/12 step  7/63 loss 0.1235 acc  97.51% 2,560 img/s");
         // A bar and the time left still fit on 80 columns.
         assert!(progress.state(12, 63, 2.3, 0.1).len() <= 62);
     }
@@ -220,11 +214,7 @@ mod tests {
         progress.bar = Some(hidden.clone());
         progress.step(2, 4, 0.5, 0.5);
         assert_eq!(hidden.position(), 14);
-        assert!(
-            hidden
-                .message()
-                .starts_with("epoch 2/3 step  4/10 loss 0.5000")
-        );
+        assert!(hidden.message().starts_with("epoch 2/3 step  4/10 loss 0.5000"));
         assert_eq!(progress.steps, 1);
         progress.epoch_done(2, 0.5, 0.5, 0.5);
         assert_eq!((progress.steps, progress.busy), (0, Duration::ZERO));

@@ -34,18 +34,12 @@ pub fn confusion(labels: &[u8], predictions: &[u8]) -> String {
     };
     let indent = " ".repeat(11);
     line(format!("{indent}predicted"));
-    let header: String = (0..CLASSES)
-        .map(|class| format!("{class:>width$}"))
-        .collect();
+    let header: String = (0..CLASSES).map(|class| format!("{class:>width$}")).collect();
     line(format!("{indent}{header}   recall"));
     for (class, row) in counts.iter().enumerate() {
         let mut cells = format!("{:<9}{class:>2}", if class == 0 { "true" } else { "" });
         for &count in row {
-            let shown = if count == 0 {
-                ".".to_string()
-            } else {
-                count.to_string()
-            };
+            let shown = if count == 0 { ".".to_string() } else { count.to_string() };
             let _ = write!(cells, "{shown:>width$}");
         }
         let recall = percent(row[class], row.iter().sum(), 1);
@@ -59,11 +53,7 @@ pub fn confusion(labels: &[u8], predictions: &[u8]) -> String {
         .collect();
     line(format!("{:<11}{precision}", "precision"));
     let right = (0..CLASSES).map(|class| counts[class][class]).sum();
-    line(format!(
-        "accuracy {} ({right} of {})",
-        percent(right, labels.len(), 2),
-        labels.len()
-    ));
+    line(format!("accuracy {} ({right} of {})", percent(right, labels.len(), 2), labels.len()));
     text
 }
 
@@ -88,22 +78,9 @@ mod tests {
         let labels = [0, 0, 0, 0, 1, 1, 9];
         let predictions = [0, 0, 0, 9, 1, 1, 9];
         let text = confusion(&labels, &predictions);
-        let rows: Vec<Vec<&str>> = text
-            .lines()
-            .map(|line| line.split_whitespace().collect())
-            .collect();
-        assert_eq!(
-            rows[2],
-            [
-                "true", "0", "3", ".", ".", ".", ".", ".", ".", ".", ".", "1", "75.0%"
-            ]
-        );
-        assert_eq!(
-            rows[3],
-            [
-                "1", ".", "2", ".", ".", ".", ".", ".", ".", ".", ".", "100.0%"
-            ]
-        );
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[2], ["true", "0", "3", ".", ".", ".", ".", ".", ".", ".", ".", "1", "75.0%"]);
+        assert_eq!(rows[3], ["1", ".", "2", ".", ".", ".", ".", ".", ".", ".", ".", "100.0%"]);
         assert_eq!(rows[4].last(), Some(&"n/a"));
         assert_eq!(rows[12][..3], ["precision", "100%", "100%"]);
         assert_eq!(rows[12][10], "50%");

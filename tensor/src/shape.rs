@@ -37,12 +37,14 @@ impl Shape {
         self.0.iter().product()
     }
 
-    /// The number of elements, or `None` where the product does not fit.
+    /// The number of elements, or `None` where memory cannot address them.
+    ///
+    /// An empty axis empties the whole, but the other sizes must still fit together: strides are computed from them.
     pub fn checked_elements(&self) -> Option<usize> {
-        // An empty axis empties the whole, however large the others are: their product must still be finite, since
-        // strides are computed from it.
-        self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
-        Some(self.elements())
+        // The largest element has 8 bytes, and an allocation is at most `isize::MAX` bytes.
+        const MOST: usize = isize::MAX as usize / 16;
+        let filled = self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
+        (filled <= MOST).then(|| self.elements())
     }
 
     /// Appends an axis of size `size`.
@@ -315,8 +317,7 @@ pub(crate) fn checked_shape(sizes: &[isize]) -> Result<Shape> {
     }
     let shape: Shape = sizes.iter().map(|&s| s as usize).collect();
     match shape.checked_elements() {
-        // The largest element has 8 bytes, and an allocation is at most `isize::MAX` bytes.
-        Some(n) if n <= isize::MAX as usize / 16 => Ok(shape),
-        _ => Err(Error::new(format!("shape {shape} has more elements than memory can address"))),
+        Some(_) => Ok(shape),
+        None => Err(Error::new(format!("shape {shape} has more elements than memory can address"))),
     }
 }

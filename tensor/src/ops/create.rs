@@ -9,7 +9,7 @@ use crate::kind::{Bool, Float, Int, Kind};
 use crate::ops::elementwise::unsupported;
 use crate::par::Par;
 use crate::registry::{ALL as ALL_PRECISIONS, Family, Misuse, NUMERIC, OpInfo, Sample};
-use crate::shape::{IntoDims, Shape, checked_shape, shape_from};
+use crate::shape::{IntoDims, Shape, checked_shape};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -322,7 +322,7 @@ pub(crate) static EYE: Op = Op {
 /// ```
 #[track_caller]
 pub fn scalar(value: f64) -> Tensor {
-    or_panic(shape_from(()).and_then(|s| try_full(s, Value::Float(value), default_dtype())))
+    or_panic(try_full((), Value::Float(value), default_dtype()))
 }
 
 /// Literals that can stand in [`tensor!`](crate::tensor!). One float and one integer type: with more, a literal would

@@ -101,7 +101,8 @@ pub fn projected(outputs: &Outputs) -> Option<Tensor> {
         let weights = Tensor::from_vec(weights, y.shape()).to_dtype(y.dtype());
         let part = (y.float().expect("a float") * weights).sum();
         total = Some(match total {
-            Some(t) => t + part,
+            // Statistics beside a result may be of a wider precision.
+            Some(t) => &t + part.to_dtype(t.dtype()),
             None => part,
         });
     }

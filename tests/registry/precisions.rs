@@ -3,7 +3,9 @@
 use wengert::dispatch::{Attrs, Value};
 use wengert::{AnyTensor, DType};
 
-use crate::call::{cast, describe, every_op, every_sample, lent, samples, within};
+use crate::call::{
+    as_variables, cast, describe, every_op, every_sample, gradients_of, has_rule, lent, samples, within,
+};
 
 /// The attributes of an operation without inputs, for another precision.
 fn in_precision(attrs: &Attrs, dtype: DType) -> Attrs {
@@ -51,6 +53,38 @@ fn narrow_precisions_agree_with_the_widest() {
                 let rounded = if own.dtype().is_float() { reference.clone() } else { cast(reference, own.dtype()) };
                 let tolerance = 32.0 * own.dtype().epsilon();
                 within(tolerance, &own.to_f64_vec(), &rounded.to_f64_vec()).map_err(|e| format!("output {k}: {e}"))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn gradients_in_narrow_precisions_agree_with_double() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        every_sample(dtype, 8, |op, sample| {
+            // At a special point the rounded input may lie on the other side.
+            if !has_rule(op) || sample.gradients.is_some() {
+                return Ok(());
+            }
+            let run = |inputs: &[AnyTensor]| -> Result<Vec<AnyTensor>, String> {
+                let variables = as_variables(inputs);
+                let outputs = lent(op, &sample.attrs, &variables).map_err(|e| e.to_string())?;
+                Ok(gradients_of(&variables, &outputs))
+            };
+            let widened: Vec<AnyTensor> = sample
+                .inputs
+                .iter()
+                .map(|x| if x.dtype().is_float() { cast(x, DType::F64) } else { x.clone() })
+                .collect();
+            let (own, reference) = (run(&sample.inputs)?, run(&widened)?);
+            for (i, (own, reference)) in own.iter().zip(&reference).enumerate() {
+                if own.dtype() != dtype || own.shape() != reference.shape() {
+                    let form = format!("{} {}", own.dtype(), own.shape());
+                    return Err(format!("gradient {i} is {form}, should be {dtype} {}", reference.shape()));
+                }
+                within(64.0 * dtype.epsilon(), &own.to_f64_vec(), &reference.to_f64_vec())
+                    .map_err(|e| format!("gradient {i}: {e}"))?;
             }
             Ok(())
         });

@@ -191,7 +191,7 @@ fn size((kernel, _, padding, dilation, spare): (usize, usize, usize, usize, usiz
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     #[test]
     fn a_convolution_is_a_sum_of_products(

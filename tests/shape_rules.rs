@@ -41,7 +41,7 @@ fn element(values: &[i64], shape: &[usize], position: &[usize]) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
     fn broadcasting(a in shape(4), b in shape(4)) {

@@ -47,7 +47,7 @@ fn placed(x: &Tensor, sizes: &[usize], cuts: &[Cut]) -> Tensor {
 
 #[test]
 fn layouts_do_not_matter() {
-    every_sample(DType::F64, 12, |op, sample| {
+    every_sample(DType::F64, 40, |op, sample| {
         let run = |inputs: &[AnyTensor]| -> Result<_, String> {
             let outputs = lent(op, &sample.attrs, inputs).map_err(|e| e.to_string())?;
             let variables = as_variables(inputs);
@@ -82,7 +82,7 @@ fn layouts_do_not_matter() {
 
 #[test]
 fn an_expanded_input_is_read_as_what_it_stands_for() {
-    every_sample(DType::F64, 12, |op, sample| {
+    every_sample(DType::F64, 40, |op, sample| {
         for i in 0..sample.inputs.len() {
             let Ok(x) = sample.inputs[i].float() else { continue };
             for axis in (0..x.rank()).filter(|&a| x.shape()[a] > 1) {

@@ -8,7 +8,7 @@ use crate::call::{bits, every_sample, fresh, has_rule, lent, owned, projected, s
 #[test]
 fn owned_inputs_give_the_same_bits_and_shared_ones_stay() {
     for dtype in [DType::F64, DType::F32, DType::F16, DType::I64, DType::U8, DType::Bool] {
-        every_sample(dtype, 6, |op, sample| {
+        every_sample(dtype, 20, |op, sample| {
             let before: Vec<_> = sample.inputs.iter().map(bits).collect();
             let shared = lent(op, &sample.attrs, &sample.inputs).map_err(|e| e.to_string())?;
             let given =
@@ -41,7 +41,7 @@ fn tracked(inputs: &[AnyTensor]) -> (Vec<AnyTensor>, Vec<Tensor>) {
 
 #[test]
 fn what_a_gradient_rule_saved_is_not_overwritten() {
-    every_sample(DType::F64, 8, |op, sample| {
+    every_sample(DType::F64, 30, |op, sample| {
         if !has_rule(op) {
             return Ok(());
         }

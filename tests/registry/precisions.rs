@@ -19,7 +19,7 @@ fn in_precision(attrs: &Attrs, dtype: DType) -> Attrs {
 fn narrow_precisions_agree_with_the_widest() {
     for dtype in DType::ALL {
         let wide = if dtype.is_float() { DType::F64 } else { DType::I64 };
-        every_sample(dtype, 12, |op, sample| {
+        every_sample(dtype, 30, |op, sample| {
             let own = lent(op, &sample.attrs, &sample.inputs).map_err(|e| e.to_string())?;
             if dtype == wide || !(op.info)().precisions.contains(&wide) {
                 return Ok(());
@@ -62,7 +62,7 @@ fn narrow_precisions_agree_with_the_widest() {
 #[test]
 fn gradients_in_narrow_precisions_agree_with_double() {
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        every_sample(dtype, 8, |op, sample| {
+        every_sample(dtype, 30, |op, sample| {
             // At a special point the rounded input may lie on the other side.
             if !has_rule(op) || sample.gradients.is_some() {
                 return Ok(());

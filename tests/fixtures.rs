@@ -42,24 +42,16 @@ struct Values {
 impl Values {
     fn tensor(&self, float: DType) -> AnyTensor {
         match self.dtype {
-            DType::Bool => Bool::from_iter(self),
+            DType::Bool => {
+                let values = self.data.iter().map(|&v| v != 0.0).collect();
+                Tensor::<Bool>::from_vec(values, &self.shape[..]).into()
+            }
             d if d.is_int() => {
                 let values = self.data.iter().map(|&v| v as i64).collect();
                 Tensor::<Int>::from_vec(values, &self.shape[..]).to_dtype(d).into()
             }
             _ => Tensor::from_vec(self.data.clone(), &self.shape[..]).to_dtype(float).into(),
         }
-    }
-}
-
-/// Masks from the file's numbers.
-trait FromValues {
-    fn from_iter(values: &Values) -> AnyTensor;
-}
-
-impl FromValues for Bool {
-    fn from_iter(values: &Values) -> AnyTensor {
-        Tensor::<Bool>::from_vec(values.data.iter().map(|&v| v != 0.0).collect(), &values.shape[..]).into()
     }
 }
 

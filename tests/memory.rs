@@ -107,7 +107,12 @@ impl CustomOp for Panicking {
 
 #[test]
 fn the_tape_holds_what_it_must_and_no_longer_than_it_must() {
-    assert_eq!(live_buffers(), 0, "the counters need debug assertions, and a process of their own");
+    if !cfg!(debug_assertions) {
+        return; // Nothing is counted then.
+    }
+    let one = scalar(1.0);
+    assert_eq!(live_buffers(), 1, "no other test runs in this process");
+    drop(one);
     million_operations();
     deep_custom_operations();
     deep_create_graph();

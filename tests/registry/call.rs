@@ -7,16 +7,19 @@ use wengert::dispatch::{Arg, Attrs, Gradient, Op, Outputs, apply};
 use wengert::registry::{self, Gen, Sample};
 use wengert::{AnyTensor, DType, Differentiate, Gradients, Result, Tensor};
 
+/// Runs `check`; a panic becomes an error with its text.
+fn caught(check: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("panicked: {}", text.unwrap_or("without a text")))
+    })
+}
+
 /// Runs `check` on every operation, and reports all failures at once, panics too.
 pub fn every_op(check: impl Fn(&'static Op) -> Result<(), String>) {
     let mut failures = String::new();
     for op in registry::ops() {
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(op))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-            Err(format!("panicked: {text}"))
-        });
-        if let Err(e) = outcome {
+        if let Err(e) = caught(|| check(op)) {
             let _ = writeln!(failures, "{}: {e}", op.name);
         }
     }
@@ -31,11 +34,7 @@ pub fn every_sample(dtype: DType, seeds: u64, check: impl Fn(&'static Op, &Sampl
         }
         for seed in 0..seeds {
             for sample in samples(op, seed, dtype) {
-                catch_unwind(AssertUnwindSafe(|| check(op, &sample)))
-                    .unwrap_or_else(|panic| {
-                        let text = panic.downcast_ref::<String>().map(String::as_str);
-                        Err(format!("panicked: {}", text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?")))
-                    })
+                caught(|| check(op, &sample))
                     .map_err(|e| format!("{e}\n  seed {seed}, {dtype}, {}", describe(&sample)))?;
             }
         }

@@ -2,7 +2,7 @@
 
 use wengert::dispatch::{Attrs, Op};
 use wengert::registry::{Family, find};
-use wengert::{AnyTensor, DType, Tensor, attrs, with_threads};
+use wengert::{AnyTensor, DType, Kind, Tensor, attrs, with_threads};
 
 use crate::call::{as_variables, every_op, gradients_of, has_rule, lent, same_bits, samples};
 
@@ -33,21 +33,14 @@ fn samples_have_the_same_bits() {
 
 /// The elements of a sample over and over, so that they stay within what the operation takes.
 fn tiled(x: &AnyTensor, n: usize) -> AnyTensor {
-    let times = n.div_ceil(x.elements());
-    let place = |x: &dyn Fn() -> AnyTensor| x();
+    fn tile<K: Kind>(x: Tensor<K>, n: usize) -> AnyTensor {
+        let times = n.div_ceil(x.elements());
+        x.reshape([1, -1]).expand([times, x.elements()]).reshape([-1]).narrow(0, 0, n).contiguous().into()
+    }
     match x.dtype() {
-        d if d.is_float() => place(&|| {
-            let x = x.float().expect("floats").reshape([1, -1]).expand([times, x.elements()]);
-            x.reshape([-1]).narrow(0, 0, n).contiguous().into()
-        }),
-        d if d.is_int() => place(&|| {
-            let x = x.int().expect("integers").reshape([1, -1]).expand([times, x.elements()]);
-            x.reshape([-1]).narrow(0, 0, n).contiguous().into()
-        }),
-        _ => place(&|| {
-            let x = x.bool().expect("truth values").reshape([1, -1]).expand([times, x.elements()]);
-            x.reshape([-1]).narrow(0, 0, n).contiguous().into()
-        }),
+        d if d.is_float() => tile(x.float().expect("floats"), n),
+        d if d.is_int() => tile(x.int().expect("integers"), n),
+        _ => tile(x.bool().expect("truth values"), n),
     }
 }
 

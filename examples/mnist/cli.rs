@@ -15,7 +15,7 @@ Usage: cargo run --release --example mnist -- [OPTIONS]
 Options:
   --epochs N      passes over the training set           [default: 12]
   --batch-size N  digits per step                        [default: 64]
-  --lr F          learning rate                          [default: 0.002]
+  --lr F          learning rate                          [default: 0.003]
   --seed N        seed of everything random              [default: 1]
   --threads N     threads to compute with                [default: all]
   --out DIR       folder to write to, made if missing    [default: out]
@@ -57,7 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { epochs: 12, batch_size: 64, lr: 0.002, seed: 1, threads: None, out: PathBuf::from("out"), limit: None }
+        Self { epochs: 12, batch_size: 64, lr: 0.003, seed: 1, threads: None, out: PathBuf::from("out"), limit: None }
     }
 }
 
@@ -135,7 +135,7 @@ fn rate(name: &str, value: Option<&str>) -> Result<f32, String> {
     value
         .and_then(|value| value.parse().ok())
         .filter(|&rate: &f32| rate.is_finite() && rate > 0.0)
-        .ok_or_else(|| mismatch(name, value, "a number above 0, such as 0.002"))
+        .ok_or_else(|| mismatch(name, value, "a number above 0, such as 0.003"))
 }
 
 fn folder(name: &str, value: Option<&str>) -> Result<PathBuf, String> {
@@ -272,7 +272,7 @@ mod tests {
             assert!(error.starts_with(&start), "{error}");
         }
         for value in ["0", "-0.1", "nan", "inf", "1e99", "fast", "1e-99"] {
-            let expected = format!("--lr: got {value:?}, expected a number above 0, such as 0.002");
+            let expected = format!("--lr: got {value:?}, expected a number above 0, such as 0.003");
             assert_eq!(error(&format!("--lr {value}")), expected);
         }
         assert_eq!(error("--out="), "--out: got \"\", expected a folder");

@@ -14,7 +14,7 @@ Usage: cargo run --release --example mnist -- [OPTIONS]
 
 Options:
   --epochs N      passes over the training set           [default: 12]
-  --batch-size N  digits per step                        [default: 64]
+  --batch-size N  digits per step                        [default: 32]
   --lr F          learning rate                          [default: 0.003]
   --seed N        seed of everything random              [default: 1]
   --threads N     threads to compute with                [default: all]
@@ -57,7 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { epochs: 12, batch_size: 64, lr: 0.003, seed: 1, threads: None, out: PathBuf::from("out"), limit: None }
+        Self { epochs: 12, batch_size: 32, lr: 0.003, seed: 1, threads: None, out: PathBuf::from("out"), limit: None }
     }
 }
 

@@ -242,10 +242,6 @@ impl<K: Kind> Tensor<K> {
         self.any
     }
 
-    pub(crate) fn any_mut(&mut self) -> &mut AnyTensor {
-        &mut self.any
-    }
-
     /// The sizes along each axis.
     pub fn shape(&self) -> &Shape {
         self.any.shape()

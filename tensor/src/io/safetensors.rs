@@ -250,7 +250,7 @@ mod tests {
     fn damaged_bytes_are_an_error() {
         let bytes = tensors_to_bytes(sample()).unwrap();
         for end in 0..bytes.len() {
-            let e = tensors_from_bytes(&bytes[..end]).err().expect("a truncated file is refused");
+            let e = tensors_from_bytes(&bytes[..end]).expect_err("a truncated file is refused");
             assert_eq!(e.kind(), ErrorKind::Format);
         }
         // Any byte of the header may be anything: an error, or tensors, but no panic.
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let e = load_tensors("no/such.safetensors").err().expect("there is none");
+        let e = load_tensors("no/such.safetensors").expect_err("there is none");
         assert_eq!(e.kind(), ErrorKind::Io);
         assert!(e.to_string().starts_with("cannot read no/such.safetensors: "), "{e}");
     }

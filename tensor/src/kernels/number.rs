@@ -29,8 +29,6 @@ pub trait Real:
     fn eq(self, other: Self) -> Self::Mask;
     /// Whether this is NaN.
     fn is_nan(self) -> Self::Mask;
-    /// `self * a + b`, in one rounding where the hardware has it.
-    fn mul_add(self, a: Self, b: Self) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
     /// Square root.
@@ -77,10 +75,6 @@ pub trait Real:
 
 /// A truth value in a kernel body.
 pub trait Mask: Copy {
-    /// Both.
-    fn and(self, other: Self) -> Self;
-    /// At least one.
-    fn or(self, other: Self) -> Self;
     /// The contrary.
     fn not(self) -> Self;
     /// 0 or 1.
@@ -88,14 +82,6 @@ pub trait Mask: Copy {
 }
 
 impl Mask for bool {
-    #[inline(always)]
-    fn and(self, other: bool) -> bool {
-        self & other
-    }
-    #[inline(always)]
-    fn or(self, other: bool) -> bool {
-        self | other
-    }
     #[inline(always)]
     fn not(self) -> bool {
         !self
@@ -116,10 +102,6 @@ pub trait Whole:
     fn wrapping_abs(self) -> Self;
     /// -1, 0 or 1.
     fn sign(self) -> Self;
-    /// Quotient rounded towards zero, wrapping; 0 for division by zero, which callers refuse before.
-    fn wrapping_quotient(self, other: Self) -> Self;
-    /// `self^other` by repeated squaring, wrapping; a negative exponent gives the integer part of the reciprocal.
-    fn wrapping_power(self, other: Self) -> Self;
 }
 
 macro_rules! whole {
@@ -133,28 +115,6 @@ macro_rules! whole {
             #[inline(always)]
             #[allow(unused_comparisons)]
             fn sign(self) -> $t { (self > 0) as $t - (self < 0) as $t }
-            #[inline(always)]
-            fn wrapping_quotient(self, other: $t) -> $t {
-                if other == 0 { 0 } else { self.wrapping_div(other) }
-            }
-            #[inline(always)]
-            #[allow(unused_comparisons)]
-            fn wrapping_power(self, other: $t) -> $t {
-                if other < 0 {
-                    return match self {
-                        1 => 1,
-                        x if x.wrapping_neg() == 1 => if other % 2 == 0 { 1 } else { self },
-                        _ => 0,
-                    };
-                }
-                let (mut base, mut exponent, mut out) = (self, other, 1 as $t);
-                while exponent > 0 {
-                    if exponent % 2 == 1 { out = out.wrapping_mul(base); }
-                    base = base.wrapping_mul(base);
-                    exponent /= 2;
-                }
-                out
-            }
         }
     )*};
 }
@@ -194,7 +154,7 @@ impl<T: Float, I> Neg for Lane<T, I> {
 /// The float types that kernels compute in: `f32` and `f64`.
 pub trait Precise: Float + Send + Sync + 'static {
     /// `e^self`, to a unit in the last place.
-    fn exponential(self) -> Self;
+    fn exponential<I: Isa>(self) -> Self;
     /// The error function to a few units in the last place.
     fn erf(self) -> Self;
     /// The normal distribution function, precise in its left tail too.
@@ -205,7 +165,7 @@ pub trait Precise: Float + Send + Sync + 'static {
 
 impl Precise for f32 {
     #[inline(always)]
-    fn exponential(self) -> f32 {
+    fn exponential<I: Isa>(self) -> f32 {
         // In f64, where no step over- or underflows, and rounded once; without branches or calls, so that loops
         // vectorise. e^x = 2^n e^r, with n the integer nearest to x / ln 2.
         /// Added, it moves the units of a small f64 to its last bit, rounded to nearest.
@@ -217,7 +177,7 @@ impl Precise for f32 {
         let r = x - (shifted - TO_UNITS) * std::f64::consts::LN_2;
         // Taylor: with |r| <= ln 2 / 2, what follows the term of degree 8 is below 1e-9.
         let series = [40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0];
-        let power = series.iter().fold(0.0, |sum, factorial| sum * r + 1.0 / factorial);
+        let power = series.iter().fold(0.0, |sum, factorial| mul_add::<I>(sum, r, 1.0 / factorial));
         let scale = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
         (power * scale) as f32
     }
@@ -238,7 +198,7 @@ impl Precise for f32 {
 
 impl Precise for f64 {
     #[inline(always)]
-    fn exponential(self) -> f64 {
+    fn exponential<I: Isa>(self) -> f64 {
         self.exp()
     }
     #[inline(always)]
@@ -253,6 +213,12 @@ impl Precise for f64 {
     fn round_even(self) -> f64 {
         self.round_ties_even()
     }
+}
+
+/// `a * b + c`, in one rounding where the instruction set has it: without, `f64::mul_add` would be a slow call.
+#[inline(always)]
+fn mul_add<I: Isa>(a: f64, b: f64, c: f64) -> f64 {
+    if I::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// The error function, to about 1e-15: its Taylor series near zero, else the continued fraction of its complement
@@ -322,10 +288,6 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
         self.0.is_nan()
     }
     #[inline(always)]
-    fn mul_add(self, a: Self, b: Self) -> Self {
-        if I::FMA { Lane::new(self.0.mul_add(a.0, b.0)) } else { self * a + b }
-    }
-    #[inline(always)]
     fn abs(self) -> Self {
         Lane::new(self.0.abs())
     }
@@ -351,7 +313,7 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        Lane::new(self.0.exponential())
+        Lane::new(self.0.exponential::<I>())
     }
     #[inline(always)]
     fn exp_m1(self) -> Self {
@@ -393,6 +355,7 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::{Fused, Plain};
     use super::Precise;
 
     #[test]
@@ -400,9 +363,11 @@ mod tests {
         // Every 1009th bit pattern: both signs, subnormals, infinities, NaN.
         for bits in (0..=u32::MAX).step_by(1009).chain([0x7f80_0000, 0xff80_0000, 0x8000_0000]) {
             let x = f32::from_bits(bits);
-            let (have, want) = (x.exponential(), (x as f64).exp() as f32);
-            let close = have.to_bits().abs_diff(want.to_bits()) <= 1;
-            assert!(close || have.is_nan() && want.is_nan(), "exp({x:e}) is {want:e}, not {have:e}");
+            let want = (x as f64).exp() as f32;
+            for have in [x.exponential::<Plain>(), x.exponential::<Fused>()] {
+                let close = have.to_bits().abs_diff(want.to_bits()) <= 1;
+                assert!(close || have.is_nan() && want.is_nan(), "exp({x:e}) is {want:e}, not {have:e}");
+            }
         }
     }
 }

@@ -189,7 +189,7 @@ pub fn zip_in_place<T: Element>(
                 let n = own.len();
                 let y = others.load(other, (at as isize + (b * BLOCK) as isize * step) as usize, step, n);
                 up.iter_mut().zip(&*own).for_each(|(u, &v)| *u = v.up());
-                let mut apply = |out: &mut [T::Compute]| match side {
+                let apply = |out: &mut [T::Compute]| match side {
                     Side::Lhs => f(out, &up[..n], y),
                     Side::Rhs => f(out, y, &up[..n]),
                 };

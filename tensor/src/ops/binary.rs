@@ -132,8 +132,9 @@ macro_rules! binary {
                     gradient: Gradient::Rule {
                         saves: |needs| {
                             let mut saves = Saves::NONE;
-                            if needs.has(0) { saves = saves $(.union(binary!(@saves $lr)))*; }
-                            if needs.has(1) { saves = saves $(.union(binary!(@saves $rr)))*; }
+                            let (lhs, rhs) = (Saves::NONE $(.union(binary!(@saves $lr)))*, Saves::NONE $(.union(binary!(@saves $rr)))*);
+                            if needs.has(0) { saves = saves.union(lhs); }
+                            if needs.has(1) { saves = saves.union(rhs); }
                             saves
                         },
                         vjp,

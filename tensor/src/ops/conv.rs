@@ -111,7 +111,7 @@ fn sizes(x: &Shape, w: &Shape, attrs: &Attrs) -> Result<(Conv, Shape)> {
             false => e.help("axis 1 of weight times the number of groups is the number of input channels"),
         });
     }
-    if w[0] % groups != 0 {
+    if !w[0].is_multiple_of(groups) {
         return Err(Error::new(format!("{groups} groups do not divide {} output channels (axis 0 of weight)", w[0])));
     }
     let windows = window::windows([x[2], x[3]], 2, [w[2], w[3]], attrs)?;

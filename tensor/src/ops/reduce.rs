@@ -24,7 +24,15 @@ pub(crate) static OPS: &[&Op] = &[&SUM, &MEAN, &MAX, &MIN];
 struct FoldTable {
     f32: fn() -> Fold<f32>,
     f64: fn() -> Fold<f64>,
-    int: Option<(fn() -> Fold<i64>, fn() -> Fold<i32>, fn() -> Fold<u8>, fn() -> Fold<i8>)>,
+    int: Option<IntFolds>,
+}
+
+/// The loops for integers.
+struct IntFolds {
+    i64: fn() -> Fold<i64>,
+    i32: fn() -> Fold<i32>,
+    u8: fn() -> Fold<u8>,
+    i8: fn() -> Fold<i8>,
 }
 
 impl FoldTable {
@@ -37,8 +45,8 @@ trait PickFold<T> {
     fn pick(&self) -> Option<Fold<T>>;
 }
 macro_rules! pick_fold {
-    ($($t:ident $place:tt)*) => {$(
-        impl PickFold<$t> for FoldTable { fn pick(&self) -> Option<Fold<$t>> { self.int.map(|t| (t.$place)()) } }
+    ($($t:ident)*) => {$(
+        impl PickFold<$t> for FoldTable { fn pick(&self) -> Option<Fold<$t>> { self.int.as_ref().map(|t| (t.$t)()) } }
     )*};
 }
 impl PickFold<f32> for FoldTable {
@@ -51,7 +59,7 @@ impl PickFold<f64> for FoldTable {
         Some((self.f64)())
     }
 }
-pick_fold!(i64 0 i32 1 u8 2 i8 3);
+pick_fold!(i64 i32 u8 i8);
 
 /// The axes that a call reduces, and the shape with those axes as size 1.
 fn reduced(shape: &Shape, attrs: &Attrs) -> Result<(SmallVec<[usize; 4]>, Shape)> {
@@ -127,12 +135,12 @@ impl FoldBody for Sum {
 /// The operation of [`Tensor::sum`].
 pub(crate) static SUM: Op = {
     static TABLE: FoldTable = FoldTable {
-        int: Some((
-            || reduce::fold_int::<Sum, i64>(0),
-            || reduce::fold_int::<Sum, i32>(0),
-            || reduce::fold_int::<Sum, u8>(0),
-            || reduce::fold_int::<Sum, i8>(0),
-        )),
+        int: Some(IntFolds {
+            i64: || reduce::fold_int::<Sum, i64>(0),
+            i32: || reduce::fold_int::<Sum, i32>(0),
+            u8: || reduce::fold_int::<Sum, u8>(0),
+            i8: || reduce::fold_int::<Sum, i8>(0),
+        }),
         ..FoldTable::float::<Sum>()
     };
     Op {
@@ -240,12 +248,12 @@ macro_rules! extreme {
         #[doc = concat!("The operation of [`Tensor::", $name, "`].")]
         pub(crate) static $OP: Op = {
             static TABLE: FoldTable = FoldTable {
-                int: Some((
-                    || reduce::fold_int::<$Body, i64>(i64::$bound),
-                    || reduce::fold_int::<$Body, i32>(i32::$bound),
-                    || reduce::fold_int::<$Body, u8>(u8::$bound),
-                    || reduce::fold_int::<$Body, i8>(i8::$bound),
-                )),
+                int: Some(IntFolds {
+                    i64: || reduce::fold_int::<$Body, i64>(i64::$bound),
+                    i32: || reduce::fold_int::<$Body, i32>(i32::$bound),
+                    u8: || reduce::fold_int::<$Body, u8>(u8::$bound),
+                    i8: || reduce::fold_int::<$Body, i8>(i8::$bound),
+                }),
                 ..FoldTable::float::<$Body>()
             };
             Op {

@@ -201,7 +201,7 @@ unary! {
     sign / try_sign = SIGN {
         eval: |x| {
             let zero = R::lit(0.0);
-            let positive = R::select(zero.lt(x), R::lit(1.0), x - x);
+            let positive = R::select(zero.lt(x), R::lit(1.0), R::select(x.is_nan(), x, zero));
             R::select(x.lt(zero), R::lit(-1.0), positive)
         },
         int: |x| x.sign(),
@@ -285,7 +285,7 @@ unary! {
     sin / try_sin = SIN {
         eval: |x| x.sin(),
         gradient: input |g, x| g * x.cos(),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 3.141592653589793, 30.0],
+        domain: -3.0 to 3.0, kinks: [], specials: [0.0, std::f64::consts::PI, 30.0],
         numpy: "sin", torch: "sin",
     }
 
@@ -298,7 +298,7 @@ unary! {
     cos / try_cos = COS {
         eval: |x| x.cos(),
         gradient: input |g, x| g * x.sin().neg(),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 3.141592653589793, 30.0],
+        domain: -3.0 to 3.0, kinks: [], specials: [0.0, std::f64::consts::PI, 30.0],
         numpy: "cos", torch: "cos",
     }
 
@@ -407,6 +407,84 @@ unary! {
         gradient: input |g, x| g * (x.ge(low).and(&x.le(high))).to_float_as(x.dtype()),
         domain: -3.0 to 3.0, kinks: [-1.0 => 1.0, 1.0 => 1.0], specials: [],
         numpy: "clip", torch: "clamp",
+    }
+
+    /// The largest integer not above each element. Its gradient is 0.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![1.5, -1.5].floor().to_vec::<f32>(), [1.0, -2.0]);
+    /// ```
+    floor / try_floor = FLOOR {
+        eval: |x| x.floor(),
+        gradient: none |g, _| g * 0.0,
+        domain: -3.0 to 3.0, kinks: [-1.0 => 0.0, 0.0 => 0.0, 1.0 => 0.0, 2.0 => 0.0, -2.0 => 0.0], specials: [],
+        numpy: "floor", torch: "floor",
+    }
+
+    /// The smallest integer not below each element. Its gradient is 0.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![1.5, -1.5].ceil().to_vec::<f32>(), [2.0, -1.0]);
+    /// ```
+    ceil / try_ceil = CEIL {
+        eval: |x| x.ceil(),
+        gradient: none |g, _| g * 0.0,
+        domain: -3.0 to 3.0, kinks: [-1.0 => 0.0, 0.0 => 0.0, 1.0 => 0.0, 2.0 => 0.0, -2.0 => 0.0], specials: [],
+        numpy: "ceil", torch: "ceil",
+    }
+
+    /// The integer nearest to each element, of two equally near the even one. Its gradient is 0.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![0.5, 1.5, -1.2].round().to_vec::<f32>(), [0.0, 2.0, -1.0]);
+    /// ```
+    round / try_round = ROUND {
+        eval: |x| x.round_even(),
+        gradient: none |g, _| g * 0.0,
+        domain: -2.4 to 2.4, kinks: [-1.5 => 0.0, -0.5 => 0.0, 0.5 => 0.0, 1.5 => 0.0], specials: [],
+        numpy: "round", torch: "round",
+    }
+
+    /// Each element without its fraction: rounded towards 0. Its gradient is 0.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![1.5, -1.5].trunc().to_vec::<f32>(), [1.0, -1.0]);
+    /// ```
+    trunc / try_trunc = TRUNC {
+        eval: |x| x.trunc(),
+        gradient: none |g, _| g * 0.0,
+        domain: -3.0 to 3.0, kinks: [-1.0 => 0.0, 0.0 => 0.0, 1.0 => 0.0, 2.0 => 0.0, -2.0 => 0.0], specials: [],
+        numpy: "trunc", torch: "trunc",
+    }
+
+    /// `exp(x) - 1` of each element, exact for small ones.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![0.0, 1e-10].expm1().to_vec::<f32>(), [0.0, 1e-10]);
+    /// ```
+    expm1 / try_expm1 = EXPM1 {
+        eval: |x| x.exp_m1(),
+        gradient: output |g, y| g * (y + 1.0),
+        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 1e-3],
+        numpy: "expm1", torch: "expm1",
+    }
+
+    /// `log(1 + x)` of each element, exact for small ones.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![0.0, 1e-10].log1p().to_vec::<f32>(), [0.0, 1e-10]);
+    /// ```
+    log1p / try_log1p = LOG1P {
+        eval: |x| x.ln_1p(),
+        gradient: input |g, x| g / (x + 1.0),
+        domain: -0.6 to 3.0, kinks: [], specials: [0.0, 1e-3],
+        numpy: "log1p", torch: "log1p",
     }
 
     /// Each element plus a number, the operator `x + number`.

@@ -12,6 +12,9 @@ use crate::engine::{Plan, not_connected, replay};
 use crate::gradients::{Gradients, Variable};
 use crate::tape::Tape;
 
+/// What is called with each leaf whose gradient is complete.
+type ReadyHook<'a> = Box<dyn FnMut(&Arc<Leaf>, &Tensor) + 'a>;
+
 /// How a backward pass goes.
 ///
 /// ```
@@ -29,7 +32,7 @@ pub struct Backward<'a> {
     create_graph: bool,
     cotangent: Option<Tensor>,
     targets: Option<Vec<Edge>>,
-    on_ready: Option<Box<dyn FnMut(&Arc<Leaf>, &Tensor) + 'a>>,
+    on_ready: Option<ReadyHook<'a>>,
 }
 
 impl<'a> Backward<'a> {

@@ -337,7 +337,7 @@ fn gradients(
             Some(g) => InputGradient { values: g.to_vec(), missing: None },
             None => InputGradient {
                 values: vec![0.0; v.elements()],
-                missing: Some(found.why_missing(&v.edge()).message().to_string()),
+                missing: Some(found.why_missing(v.edge()).message().to_string()),
             },
         };
         Ok(variables.iter().map(read).collect())

@@ -399,6 +399,6 @@ fn a_reference_to_a_variable_is_one() {
     fn edge(v: impl Variable) -> Edge {
         v.edge()
     }
-    assert!(matches!(edge(&&w), Edge::Leaf(_)));
+    assert!(matches!(edge(&w), Edge::Leaf(_)));
     assert!(grads.get(&w).is_some() && grads.get(w.clone()).is_some());
 }

@@ -127,7 +127,7 @@ fn million_operations() {
         let x = scalar(1.0).requires_grad();
         let mut y = &x * 1.0;
         for _ in 1..1_000_000 {
-            y = y * 1.0;
+            y *= 1.0;
         }
         assert_eq!(y.backward().of(&x).item(), 1.0);
         drop(y);
@@ -246,7 +246,7 @@ fn every_way_to_end() {
     nothing_is_left("a panic inside a rule");
 
     let (x, y, z) = build();
-    let error = y.try_backward().err().expect("64 elements are no loss");
+    let error = y.try_backward().expect_err("64 elements are no loss");
     drop((x, y, z));
     drop(error);
     nothing_is_left("an error");
@@ -259,7 +259,7 @@ fn every_way_to_end() {
         let x = scalar(1.0).requires_grad();
         let mut y = x.clone();
         for _ in 0..100_000 {
-            y = y * 1.0;
+            y *= 1.0;
         }
         KEPT.with(|kept| kept.borrow_mut().push(y));
     });

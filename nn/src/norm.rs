@@ -186,7 +186,7 @@ mod tests {
     fn an_input_that_does_not_fit_is_an_error() {
         let text = |x: Tensor| {
             let call = std::panic::AssertUnwindSafe(|| BatchNorm2d::new(3).forward(&x));
-            *std::panic::catch_unwind(call).err().expect("panics").downcast::<String>().expect("with text")
+            *std::panic::catch_unwind(call).expect_err("panics").downcast::<String>().expect("with text")
         };
         let e = text(Tensor::zeros([2, 4, 1, 1]));
         assert!(

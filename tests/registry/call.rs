@@ -159,7 +159,8 @@ pub fn within(tolerance: f64, a: &[f64], b: &[f64]) -> Result<(), String> {
     let largest = b.iter().filter(|v| v.is_finite()).fold(1.0, |m: f64, v| m.max(v.abs()));
     let wrong = a.iter().zip(b).position(|(a, b)| {
         let same = a == b || a.is_nan() && b.is_nan();
-        !same && !((a - b).abs() <= tolerance * largest)
+        let close = (a - b).abs() <= tolerance * largest;
+        !same && !close
     });
     match wrong {
         Some(i) => Err(format!("element {i} is {:?} and {:?}", a[i], b[i])),

@@ -61,7 +61,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.
 ///
-/// ```ignore
+/// ```text
 /// twin! {
 ///     impl [] Tensor {
 ///         /// Documentation of both.

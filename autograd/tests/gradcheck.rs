@@ -68,7 +68,7 @@ fn right_gradients_pass() {
 fn views_and_shapes_of_all_sorts_pass() {
     let x = Tensor::from_vec((0..12).map(|i| 0.1 + 0.2 * i as f64).collect(), [3, 4]);
     for view in [x.t(), x.flip([0]), x.narrow(1, 1, 2), x.narrow(0, 0, 1).expand([5, 4]), x.reshape([2, 6]).t()] {
-        gradcheck(|v| v[0].log() * v[0].sum_keepdim([0]), &[view.clone()]).unwrap();
+        gradcheck(|v| v[0].log() * v[0].sum_keepdim([0]), std::slice::from_ref(&view)).unwrap();
         gradgradcheck(|v| v[0].log() * v[0].sum_keepdim([0]), &[view]).unwrap();
     }
     let (empty, rank0) = (Tensor::full_dtype([0, 3], 0.0, DType::F64), scalar(0.4).to_dtype(DType::F64));
@@ -80,7 +80,7 @@ fn views_and_shapes_of_all_sorts_pass() {
 #[test]
 fn large_inputs_and_outputs_are_projected() {
     let x = Tensor::from_vec((0..600).map(|i| (i as f64 * 0.37).sin()).collect(), [20, 30]);
-    gradcheck(|v| v[0].tanh(), &[x.clone()]).unwrap();
+    gradcheck(|v| v[0].tanh(), std::slice::from_ref(&x)).unwrap();
     let off = Product { scale: 1.0, off: [1.0, 1.01], one_only: false };
     let e = gradcheck(|v| off.call(&v[0], &v[1]), &[x.clone(), &x + 3.0]).unwrap_err();
     assert!(e.message().starts_with("input 1 "), "{e}");
@@ -146,7 +146,7 @@ fn a_wrong_second_derivative_is_caught() {
     }
     let f = |v: &[Tensor]| apply_custom(Arc::new(Square), &[v[0].as_any()]).unwrap();
     let x = f64s(&[0.8, -1.1]);
-    gradcheck(f, &[x.clone()]).unwrap();
+    gradcheck(f, std::slice::from_ref(&x)).unwrap();
     let e = gradgradcheck(f, &[x]).unwrap_err();
     assert!(e.message().starts_with("input 0 at [0], where it is 0.8: the gradient of output 0 at [0] is 0"), "{e}");
     assert_eq!(e.op(), Some("gradgradcheck"));

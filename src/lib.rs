@@ -1,4 +1,18 @@
 //! Wengert: eager tensors and automatic differentiation on the CPU.
+//!
+//! ```
+//! use wengert::prelude::*;
+//! let x = tensor![[1.0, 2.0], [3.0, 4.0]];
+//! let w = Tensor::randn([2, 3]).requires_grad();
+//! let loss = x.matmul(&w).relu().sum();
+//! let grads = loss.backward();
+//! println!("{loss}\n{}", grads.of(&w));
+//! println!("{}", loss.tape()); // one line per recorded op
+//! ```
+//!
+//! Tensors and their operations are methods of [`Tensor`]; gradients come from [`Differentiate::backward`]; models are
+//! made of what implements [`Module`]; optimizers implement [`Optimizer`]. [`check_finite`] finds the origin of a NaN,
+//! [`gradcheck`] tests a gradient.
 
 pub use wengert_autograd::*;
 pub use wengert_nn::*;
@@ -21,3 +35,8 @@ pub mod prelude {
         manual_seed, no_grad, scalar, tensor, with_threads,
     };
 }
+
+/// The example of the README runs with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

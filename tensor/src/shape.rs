@@ -231,25 +231,30 @@ pub trait IntoDims {
     fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]>;
 }
 
+/// A size that no `isize` holds is larger than any tensor's: the largest stands for it, and is refused as such.
+fn dim(size: impl TryInto<isize>) -> isize {
+    size.try_into().unwrap_or(isize::MAX)
+}
+
 macro_rules! into_dims {
     ($($t:ty),*) => {$(
         impl IntoDims for $t {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { SmallVec::from_slice(&[self as isize]) }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { SmallVec::from_slice(&[dim(self)]) }
         }
         impl<const N: usize> IntoDims for [$t; N] {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
         }
         impl<const N: usize> IntoDims for &[$t; N] {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
         }
         impl IntoDims for &[$t] {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
         }
         impl IntoDims for Vec<$t> {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
         }
         impl IntoDims for &Vec<$t> {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| d as isize).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
         }
         impl IntoDims for std::ops::Range<$t> {
             fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { (self.start as isize..self.end as isize).collect() }

@@ -316,6 +316,12 @@ impl<K: Kind> Tensor<K> {
         Tensor { any: self.any.to_constant(), kind: PhantomData }
     }
 
+    /// The tensor with the name under which the user called for it, where that is not the name of the operation.
+    pub(crate) fn called(mut self, name: &'static str, at: &'static Location<'static>) -> Tensor<K> {
+        self.any.place(|| name, at);
+        self
+    }
+
     /// The tensor, handed over to an assigning operator so that its memory takes the result. If that fails, what stays
     /// behind is an empty tensor.
     pub(crate) fn take(&mut self) -> Tensor<K> {

@@ -1,5 +1,7 @@
 //! Tensors from nothing: constants and sequences.
 
+use std::panic::Location;
+
 use crate::attrs;
 use crate::dispatch::{Attrs, Gradient, Op, Outputs, Value, apply1};
 use crate::dtype::{DType, Element, default_dtype, with_dtype};
@@ -95,7 +97,7 @@ macro_rules! constants {
             /// ```
             #[track_caller]
             pub fn zeros(shape: impl IntoDims) -> Tensor<$K> {
-                or_panic(try_full(shape, Value::Int(0), $K::default_dtype()))
+                or_panic(try_full(shape, Value::Int(0), $K::default_dtype())).called("zeros", Location::caller())
             }
 
             /// A tensor of ones.
@@ -104,7 +106,7 @@ macro_rules! constants {
             /// If a size is negative, or there are more elements than memory can address.
             #[track_caller]
             pub fn ones(shape: impl IntoDims) -> Tensor<$K> {
-                or_panic(try_full(shape, Value::Int(1), $K::default_dtype()))
+                or_panic(try_full(shape, Value::Int(1), $K::default_dtype())).called("ones", Location::caller())
             }
 
             /// A tensor whose every element is `value`.
@@ -322,7 +324,7 @@ pub(crate) static EYE: Op = Op {
 /// ```
 #[track_caller]
 pub fn scalar(value: f64) -> Tensor {
-    or_panic(try_full((), Value::Float(value), default_dtype()))
+    or_panic(try_full((), Value::Float(value), default_dtype())).called("scalar", Location::caller())
 }
 
 /// Literals that can stand in [`tensor!`](crate::tensor!). One float and one integer type: with more, a literal would

@@ -329,7 +329,7 @@ impl<K: Kind> Tensor<K> {
         let (a, b) = crate::dispatch::in_op("transpose", &[("input", self.as_any())], at, axes)?;
         let mut order: SmallVec<[isize; 4]> = (0..self.rank() as isize).collect();
         order.swap(a, b);
-        apply1(&PERMUTE, attrs! { axes: order }, &mut [self.into()])
+        apply1(&PERMUTE, attrs! { axes: order }, &mut [self.into()]).map(|t| t.called("transpose", at))
     }
 
     /// The last two axes swapped: a matrix, or each of a batch of matrices, transposed. A view.
@@ -423,7 +423,7 @@ impl<K: Kind> Tensor<K> {
             // No axes of a rank-0 tensor: one axis of one element.
             _ => shape.push(1),
         }
-        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()])
+        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()]).map(|t| t.called("flatten", at))
     }
 
     /// The tensor with a new axis of size 1 at position `axis`, counted from the end where negative. A view.
@@ -456,7 +456,7 @@ impl<K: Kind> Tensor<K> {
         let last = shape.rank() - 1;
         shape.remove(last);
         shape.insert(axis, 1);
-        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()])
+        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()]).map(|t| t.called("unsqueeze", at))
     }
 
     /// The tensor without the axes named, each of which must have size 1. A view.
@@ -488,6 +488,6 @@ impl<K: Kind> Tensor<K> {
         });
         let axes = crate::dispatch::in_op("squeeze", &[("input", self.as_any())], at, axes)?;
         let shape: Shape = (0..self.rank()).filter(|a| !axes.contains(a)).map(|a| self.shape()[a]).collect();
-        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()])
+        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()]).map(|t| t.called("squeeze", at))
     }
 }

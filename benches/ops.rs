@@ -34,6 +34,7 @@ fn main() {
             println!("{name:<28} {:>12.3} us", median(f));
         }
     };
+    manual_seed(0);
 
     let (a, b) = (Tensor::ones([8]), Tensor::ones([8]));
     bench("add 8", &mut || drop(black_box(&a + &b)));
@@ -48,16 +49,37 @@ fn main() {
         black_box(y.backward());
     });
 
-    let (a, b) = (Tensor::full([1 << 20], 0.3), Tensor::full([1 << 20], 0.3));
+    let (a, b) = (Tensor::rand([1 << 20]), Tensor::rand([1 << 20]));
     bench("add 1M", &mut || drop(black_box(&a + &b)));
     bench("exp 1M", &mut || drop(black_box(a.exp())));
     bench("sum 1M", &mut || drop(black_box(a.sum())));
-    let m = Tensor::full([2048, 2048], 0.3);
+    let m = Tensor::rand([2048, 2048]);
     bench("sum axis 0, 2048x2048", &mut || drop(black_box(m.sum_axis(0))));
     bench("sum axis 1, 2048x2048", &mut || drop(black_box(m.sum_axis(1))));
+    bench("softmax 2048x2048", &mut || drop(black_box(m.softmax(-1))));
     bench("transpose copy 2048x2048", &mut || drop(black_box(m.t().contiguous())));
     for n in [64, 256, 1024] {
-        let (a, b) = (Tensor::full([n, n], 0.3), Tensor::full([n, n], 0.3));
+        let (a, b) = (Tensor::rand([n, n]), Tensor::rand([n, n]));
         bench(&format!("matmul {n}"), &mut || drop(black_box(a.matmul(&b))));
     }
+
+    let x = Tensor::randn([32, 16, 28, 28]);
+    let w = Tensor::randn([32, 16, 5, 5]).requires_grad();
+    let conv = || x.conv2d(&w, None, Conv2dOptions::new());
+    bench("conv 32x16x28x28 to 32, 5x5", &mut || drop(black_box(no_grad(conv))));
+    bench("conv with backward", &mut || drop(black_box(conv().sum().backward())));
+
+    let net = Sequential::new();
+    let net = net
+        .push(Linear::new(784, 512))
+        .push(ReLU::new())
+        .push(Linear::new(512, 256))
+        .push(ReLU::new())
+        .push(Linear::new(256, 10));
+    let mut opt = Adam::new(net.parameters()).lr(1e-3);
+    let x = Tensor::randn([128, 784]);
+    let y = Tensor::<Int>::from_vec((0..128).map(|i| i % 10).collect::<Vec<i64>>(), [128]);
+    bench("MLP 784-512-256-10 step, 128", &mut || {
+        opt.step(&net.forward(&x).cross_entropy(&y).backward());
+    });
 }

@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release --example mnist -- --help` lists the options.
 
+mod alphabet;
 mod cli;
 mod data;
 mod picture;

@@ -2,6 +2,7 @@
 //!
 //! Users add the crate `wengert`, which re-exports what is here.
 
+mod attributes;
 pub mod dispatch;
 mod dtype;
 mod error;

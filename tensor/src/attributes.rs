@@ -1,0 +1,225 @@
+//! Attributes of calls: what an operation needs to know beside its inputs, as data.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use crate::dtype::DType;
+
+/// An attribute of an operation.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// A switch.
+    Bool(bool),
+    /// A number of positions, an axis.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// Axes, sizes, strides.
+    Ints(Box<[i64]>),
+    /// A precision.
+    DType(DType),
+    /// A name among a few, as `"mean"`.
+    Name(&'static str),
+}
+
+impl From<bool> for Value {
+    fn from(v: bool) -> Value {
+        Value::Bool(v)
+    }
+}
+impl From<usize> for Value {
+    fn from(v: usize) -> Value {
+        Value::Int(v as i64)
+    }
+}
+impl From<isize> for Value {
+    fn from(v: isize) -> Value {
+        Value::Int(v as i64)
+    }
+}
+impl From<i64> for Value {
+    fn from(v: i64) -> Value {
+        Value::Int(v)
+    }
+}
+impl From<i32> for Value {
+    fn from(v: i32) -> Value {
+        Value::Int(v.into())
+    }
+}
+impl From<f64> for Value {
+    fn from(v: f64) -> Value {
+        Value::Float(v)
+    }
+}
+impl From<DType> for Value {
+    fn from(v: DType) -> Value {
+        Value::DType(v)
+    }
+}
+impl From<&'static str> for Value {
+    fn from(v: &'static str) -> Value {
+        Value::Name(v)
+    }
+}
+impl From<&[isize]> for Value {
+    fn from(v: &[isize]) -> Value {
+        Value::Ints(v.iter().map(|&x| x as i64).collect())
+    }
+}
+impl From<&[usize]> for Value {
+    fn from(v: &[usize]) -> Value {
+        Value::Ints(v.iter().map(|&x| x as i64).collect())
+    }
+}
+impl From<&[i64]> for Value {
+    fn from(v: &[i64]) -> Value {
+        Value::Ints(v.into())
+    }
+}
+impl<const N: usize> From<[i64; N]> for Value {
+    fn from(v: [i64; N]) -> Value {
+        Value::Ints(v.into())
+    }
+}
+impl<const N: usize> From<[usize; N]> for Value {
+    fn from(v: [usize; N]) -> Value {
+        Value::from(&v[..])
+    }
+}
+impl From<SmallVec<[isize; 4]>> for Value {
+    fn from(v: SmallVec<[isize; 4]>) -> Value {
+        Value::from(&v[..])
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(v) => write!(f, "{v}"),
+            Value::Int(v) => write!(f, "{v}"),
+            Value::Float(v) => write!(f, "{v}"),
+            Value::Ints(v) => write!(f, "{v:?}"),
+            Value::DType(v) => write!(f, "{v}"),
+            Value::Name(v) => write!(f, "{v}"),
+        }
+    }
+}
+
+/// The attributes of a call: data, by name. One attribute costs no allocation.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Attrs(SmallVec<[(&'static str, Value); 1]>);
+
+/// Attributes by name: `attrs! { axis: -1, keepdim: true }`.
+#[macro_export]
+macro_rules! attrs {
+    ($($name:ident : $value:expr),* $(,)?) => {
+        $crate::dispatch::Attrs::from_pairs([$((stringify!($name), $crate::dispatch::Value::from($value))),*])
+    };
+}
+
+impl Attrs {
+    /// No attributes.
+    pub const NONE: Attrs = Attrs(SmallVec::new_const());
+
+    /// Attributes from names and values, see [`attrs!`](crate::attrs).
+    pub fn from_pairs<const N: usize>(pairs: [(&'static str, Value); N]) -> Attrs {
+        Attrs(pairs.into_iter().collect())
+    }
+
+    /// Adds an attribute.
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Attrs {
+        self.0.push((name, value.into()));
+        self
+    }
+
+    /// The attribute of that name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// All attributes, in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(n, v)| (*n, v))
+    }
+
+    /// The switch `name`; off where it is not given.
+    ///
+    /// # Panics
+    /// This and the other readers panic if the attribute is of another type, or misses: calls from outside that build
+    /// their own attributes must give what the operation's methods give.
+    #[track_caller]
+    pub fn bool(&self, name: &str) -> bool {
+        match self.get(name) {
+            None => false,
+            Some(Value::Bool(v)) => *v,
+            other => wrong(name, "a bool", other),
+        }
+    }
+
+    /// The integer `name`.
+    #[track_caller]
+    pub fn int(&self, name: &str) -> isize {
+        match self.get(name) {
+            Some(Value::Int(v)) => *v as isize,
+            other => wrong(name, "an integer", other),
+        }
+    }
+
+    /// The number `name`.
+    #[track_caller]
+    pub fn float(&self, name: &str) -> f64 {
+        match self.get(name) {
+            Some(Value::Float(v)) => *v,
+            Some(Value::Int(v)) => *v as f64,
+            other => wrong(name, "a number", other),
+        }
+    }
+
+    /// The integers `name`.
+    #[track_caller]
+    pub fn ints(&self, name: &str) -> SmallVec<[isize; 4]> {
+        match self.get(name) {
+            Some(Value::Ints(v)) => v.iter().map(|&x| x as isize).collect(),
+            other => wrong(name, "integers", other),
+        }
+    }
+
+    /// The precision `name`.
+    #[track_caller]
+    pub fn dtype(&self, name: &str) -> DType {
+        match self.get(name) {
+            Some(Value::DType(v)) => *v,
+            other => wrong(name, "a precision", other),
+        }
+    }
+
+    /// The name `name`.
+    #[track_caller]
+    pub fn name(&self, name: &str) -> &'static str {
+        match self.get(name) {
+            Some(Value::Name(v)) => v,
+            other => wrong(name, "a name", other),
+        }
+    }
+}
+
+#[cold]
+#[track_caller]
+fn wrong(name: &str, want: &str, have: Option<&Value>) -> ! {
+    match have {
+        Some(have) => panic!("attribute `{name}` is {have}, not {want}"),
+        None => panic!("attribute `{name}` ({want}) is missing"),
+    }
+}
+
+impl fmt::Display for Attrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, value)) in self.iter().enumerate() {
+            write!(f, "{}{name}={value}", if i > 0 { " " } else { "" })?;
+        }
+        Ok(())
+    }
+}

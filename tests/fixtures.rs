@@ -1,6 +1,7 @@
-//! Values and gradients against PyTorch and NumPy: `fixtures/cases.json`, which `fixtures/make.py` wrote.
+//! Values and gradients against PyTorch and NumPy: the files of `fixtures`, which `fixtures/make.py` wrote.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value as Json;
 use wengert::dispatch::{Arg, Attrs, Op, Outputs, apply};
@@ -18,8 +19,8 @@ struct Case {
     exactness: Exactness,
     /// Whether all floats among the inputs are exact in single precision.
     single: bool,
-    /// To find it in the file.
-    number: usize,
+    /// To find it: the file, and the number in it.
+    place: String,
 }
 
 /// How exact a result must be.
@@ -91,12 +92,22 @@ fn attrs(json: &Json) -> Attrs {
 }
 
 fn cases() -> Vec<Case> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cases.json");
-    let file: Json = serde_json::from_str(&std::fs::read_to_string(path).expect("the file of cases")).expect("JSON");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    let entries = std::fs::read_dir(folder).expect("the folder of cases");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    paths.sort();
+    paths.iter().flat_map(|path| family(path)).collect()
+}
+
+fn family(path: &Path) -> Vec<Case> {
+    let name = path.file_name().expect("a file").to_string_lossy();
+    let file: Json = serde_json::from_str(&std::fs::read_to_string(path).expect("a file of cases")).expect("JSON");
     let read = |(number, json): (usize, &Json)| {
-        let name = json["op"].as_str().expect("a name");
+        let op = json["op"].as_str().expect("a name");
+        let place = format!("{name} case {number}, {op}");
         Case {
-            op: find(name).unwrap_or_else(|| panic!("case {number}: there is no operation `{name}`")),
+            op: find(op).unwrap_or_else(|| panic!("{place}: there is no such operation")),
             attrs: attrs(&json["attrs"]),
             inputs: list(json, "inputs").iter().map(values).collect(),
             outputs: list(json, "outputs").iter().map(values).collect(),
@@ -105,10 +116,10 @@ fn cases() -> Vec<Case> {
                 "exact" => Exactness::Exact,
                 "elementwise" => Exactness::Elementwise,
                 "sum" => Exactness::Sum(numbers(json["bound"].as_str().expect("a bound"))),
-                other => panic!("case {number}: kind {other}"),
+                other => panic!("{place}: kind {other}"),
             },
             single: json["f32"].as_bool().expect("whether it is exact in single precision"),
-            number,
+            place,
         }
     };
     list(&file, "cases").iter().enumerate().map(read).collect()
@@ -135,7 +146,7 @@ fn same(a: f64, b: f64) -> bool {
 impl Case {
     fn check(&self, how: &str, float: DType, outputs: &Outputs, failures: &mut Vec<String>) {
         for (k, (own, reference)) in outputs.iter().zip(&self.outputs).enumerate() {
-            let place = format!("case {}, {} {{{}}} {float} {how}: output {k}", self.number, self.op.name, self.attrs);
+            let place = format!("{} {{{}}} {float} {how}: output {k}", self.place, self.attrs);
             if own.shape()[..] != reference.shape[..] {
                 failures.push(format!("{place} has shape {}, should be {:?}", own.shape(), reference.shape));
                 continue;
@@ -175,7 +186,7 @@ impl Case {
             }
         }
         if outputs.len() < self.outputs.len() {
-            failures.push(format!("case {}: {} outputs", self.number, outputs.len()));
+            failures.push(format!("{}: {} outputs", self.place, outputs.len()));
         }
     }
 }
@@ -222,7 +233,7 @@ fn values_agree() {
             for (how, args) in &mut ways {
                 match apply(case.op, case.attrs.clone(), args) {
                     Ok(outputs) => case.check(how, float, &outputs, &mut failures),
-                    Err(e) => failures.push(format!("case {} {float} {how}: {e}", case.number)),
+                    Err(e) => failures.push(format!("{} {float} {how}: {e}", case.place)),
                 }
             }
         }
@@ -255,9 +266,8 @@ fn gradients_agree() {
             if own.len() != reference.len() || wrong.is_some() {
                 let at = wrong.unwrap_or(0);
                 failures.push(format!(
-                    "case {}, {} {{{}}}: gradient {i} at {at} is {:?}, should be {:?}",
-                    case.number,
-                    case.op.name,
+                    "{} {{{}}}: gradient {i} at {at} is {:?}, should be {:?}",
+                    case.place,
                     case.attrs,
                     own.get(at),
                     reference.get(at)

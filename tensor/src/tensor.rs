@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::dispatch::{Arg, Attrs, apply1, in_op};
-use crate::dtype::{DType, with_dtype};
+use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Operand, Result, or_panic};
 use crate::kernels::copy;
 use crate::kind::{Bool, Float, Int, Kind, Value};
@@ -50,6 +50,20 @@ impl AnyTensor {
     /// A dense tensor over a fresh buffer.
     pub(crate) fn dense(storage: Storage, shape: Shape, dtype: DType) -> AnyTensor {
         AnyTensor::new(storage, Layout::dense(shape), dtype)
+    }
+
+    /// A dense tensor over a fresh buffer, which `fill` overwrites.
+    pub(crate) fn filled<T: Element>(shape: Shape, fill: impl FnOnce(&mut [T])) -> AnyTensor {
+        let n = shape.elements();
+        let mut storage = Storage::stale::<T>(n);
+        fill(&mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n]);
+        AnyTensor::dense(storage, shape, T::DTYPE)
+    }
+
+    /// The elements of a dense tensor.
+    pub(crate) fn dense_slice<T: Element>(&self) -> &[T] {
+        debug_assert!(self.layout.is_dense());
+        &self.storage.slice::<T>()[..self.elements()]
     }
 
     /// The same elements in another layout of the same buffer.

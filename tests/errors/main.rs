@@ -56,3 +56,4 @@ mod layers;
 mod linear;
 mod reductions;
 mod shapes;
+mod windows;

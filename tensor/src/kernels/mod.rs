@@ -13,6 +13,7 @@ pub mod number;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod row_norm;
 pub mod scan;
 pub mod scatter;
 pub mod select;

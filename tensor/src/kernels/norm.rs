@@ -41,10 +41,10 @@ pub fn moments<T: Element>(x: &[T], channels: usize, plane: usize, par: &Par) ->
     })
 }
 
-/// The sum of `f` of each element, with as many accumulators as a wide register has places.
+/// The sum of `f` of each element, with so many accumulators that additions need not wait for one another.
 #[inline(always)]
-fn sum<T: Element>(x: &[T], f: impl Fn(f64) -> f64) -> f64 {
-    const LANES: usize = 8;
+pub(super) fn sum<T: Element>(x: &[T], f: impl Fn(f64) -> f64) -> f64 {
+    const LANES: usize = 32;
     let mut acc = [0.0; LANES];
     let (wide, rest) = x.as_chunks::<LANES>();
     for w in wide {

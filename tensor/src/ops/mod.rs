@@ -1,6 +1,7 @@
 //! The operations: each one contiguous block with its documentation, its methods, its shape rule, its kernel call, its
 //! gradient rule and its registry entry.
 
+mod batch_norm;
 mod binary;
 mod cast;
 mod compare;
@@ -12,11 +13,11 @@ mod gather;
 mod join;
 mod loss;
 mod matmul;
-mod norm;
 mod operators;
 mod pool;
 mod random;
 mod reduce;
+mod row_norm;
 mod scan;
 mod shape;
 mod slice;
@@ -54,7 +55,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     gather::OPS,
     conv::OPS,
     pool::OPS,
-    norm::OPS,
+    batch_norm::OPS,
+    row_norm::OPS,
     sort::OPS,
     scan::OPS,
 ];

@@ -1,4 +1,4 @@
-//! Normalisation.
+//! Batch normalisation.
 
 use std::panic::Location;
 
@@ -22,7 +22,7 @@ use crate::tensor::{AnyTensor, Tensor};
 pub(crate) static OPS: &[&Op] = &[&BATCH_NORM];
 
 /// The precision of the statistics of elements of precision `dtype`: 16-bit floats have too little range for them.
-fn statistics_dtype(dtype: DType) -> DType {
+pub(super) fn statistics_dtype(dtype: DType) -> DType {
     if dtype.size() == 2 { DType::F32 } else { dtype }
 }
 

@@ -31,8 +31,8 @@ pub mod prelude {
     };
     pub use wengert_optim::{Adam, AdamW, Optimizer, Schedule, Sgd, clip_global_norm, schedule};
     pub use wengert_tensor::{
-        Bool, By, Conv2dOptions, DType, Ellipsis, Error, Float, Int, NewAxis, Pool2d, Result, Rng, Shape, Tensor,
-        manual_seed, no_grad, scalar, tensor, with_threads,
+        AttentionOptions, Bool, By, Conv2dOptions, DType, Ellipsis, Error, Float, Int, NewAxis, Pool2d, Result, Rng,
+        Shape, Tensor, manual_seed, no_grad, scalar, tensor, with_threads,
     };
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wengert::layout::Cut;
-use wengert::{Conv2dOptions, DType, Differentiate, Gradients, Int, Pool2d, Tensor, manual_seed};
+use wengert::{AttentionOptions, Conv2dOptions, DType, Differentiate, Gradients, Int, Pool2d, Tensor, manual_seed};
 
 /// Normally distributed numbers in double precision, as variables.
 fn variables<const N: usize>(seed: u64, shapes: [&[usize]; N]) -> [Tensor; N] {
@@ -237,4 +237,31 @@ proptest! {
         same(&v, |v| v[0].max_pool2d(pool), |v| windows(v, f64::NEG_INFINITY).max_axis(0));
         same(&v, |v| v[0].avg_pool2d(pool), |v| windows(v, 0.0).mean_axis(0));
     }
+}
+
+#[test]
+fn attention_is_a_softmax_between_two_products() {
+    // Beyond one block of rows and of keys; few heads, whose rows are summed in parts, and many.
+    for (heads, rows, keys) in [(1, 150, 530), (20, 70, 9)] {
+        let v = variables(8, [&[heads, rows, 3], &[heads, keys, 3], &[heads, keys, 2]]);
+        let scores = |v: &[Tensor]| v[0].matmul(&v[1].t()) / 3f64.sqrt();
+        let plain = AttentionOptions::new;
+        same(&v, |v| v[0].scaled_dot_product_attention(&v[1], &v[2], plain()), |v| scores(v).softmax(-1).matmul(&v[2]));
+        let causal = Int::arange(0, rows as i64).unsqueeze(1).ge(Int::arange(0, keys as i64));
+        let never = Tensor::full_dtype((), f64::NEG_INFINITY, DType::F64);
+        same(
+            &v,
+            |v| v[0].scaled_dot_product_attention(&v[1], &v[2], plain().causal(true)),
+            |v| causal.where_(&scores(v), &never).softmax(-1).matmul(&v[2]),
+        );
+        let close_to = |p| {
+            let y = v[0].scaled_dot_product_attention(&v[1], &v[2], plain().dropout(p));
+            (y - v[0].scaled_dot_product_attention(&v[1], &v[2], plain())).abs().max().item()
+        };
+        assert!(close_to(1e-9) < 1e-6 && close_to(0.5) > 1e-3);
+    }
+    let v = variables(9, [&[2, 3], &[0, 3], &[0, 2]]);
+    let y = v[0].scaled_dot_product_attention(&v[1], &v[2], AttentionOptions::new());
+    assert_eq!(y.to_vec::<f64>(), [0.0; 4], "without keys");
+    assert_eq!(backward(&y).of(&v[0]).to_vec::<f64>(), [0.0; 6]);
 }

@@ -25,7 +25,7 @@ pub use dtype::{DType, Element, default_dtype, with_default_dtype};
 pub use error::{Error, ErrorKind, Result, current_module, in_module, or_panic};
 pub use index::{By, Ellipsis, Index, IntoIndex, IntoIndices, NewAxis};
 pub use kind::{Bool, Float, Int, Kind, Numeric, Value};
-pub use ops::{Conv2dOptions, IntoOperand, Pair, Pool2d, scalar};
+pub use ops::{AttentionOptions, Conv2dOptions, IntoOperand, Pair, Pool2d, scalar};
 #[doc(hidden)]
 pub use ops::{Literal, Nested, from_nested};
 pub use par::with_threads;

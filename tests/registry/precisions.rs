@@ -24,9 +24,9 @@ fn narrow_precisions_agree_with_the_widest() {
             if dtype == wide || !(op.info)().precisions.contains(&wide) {
                 return Ok(());
             }
-            // A mask stays a mask.
+            // An index stays an index.
             let usual = &samples(op, 0, wide)[0].inputs;
-            let follows = |i: usize| usual.get(i).is_none_or(|x| x.dtype() == wide);
+            let follows = |i: usize| dtype.is_float() || usual.get(i).is_none_or(|x| x.dtype() == wide);
             let widen = |(i, x): (usize, &AnyTensor)| match x.dtype() == dtype && follows(i) {
                 true => cast(x, wide),
                 false => x.clone(),

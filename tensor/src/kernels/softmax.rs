@@ -145,7 +145,7 @@ const LANES: usize = 16;
 
 /// Folds a row with as many accumulators as a wide register has places.
 #[inline(always)]
-fn fold<T: Precise, R: Copy>(row: &[T], start: R, f: impl Fn(R, T) -> R, join: impl Fn(R, R) -> R) -> R {
+pub(super) fn fold<T: Precise, R: Copy>(row: &[T], start: R, f: impl Fn(R, T) -> R, join: impl Fn(R, R) -> R) -> R {
     let mut acc = [start; LANES];
     let (wide, rest) = row.as_chunks::<LANES>();
     for w in wide {
@@ -155,8 +155,9 @@ fn fold<T: Precise, R: Copy>(row: &[T], start: R, f: impl Fn(R, T) -> R, join: i
     acc.into_iter().reduce(join).expect("there are lanes")
 }
 
+/// The largest element of a row, NaN aside; negative infinity where there is none.
 #[inline(always)]
-fn largest<T: Precise, I: Isa>(row: &[T]) -> Lane<T, I> {
+pub(super) fn largest<T: Precise, I: Isa>(row: &[T]) -> Lane<T, I> {
     let larger = |a: Lane<T, I>, b: Lane<T, I>| Lane::select(a.lt(b), b, a);
     fold(row, Lane::lit(f64::NEG_INFINITY), |a, x| larger(a, Lane::new(x)), larger)
 }

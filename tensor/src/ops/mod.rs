@@ -1,6 +1,7 @@
 //! The operations: each one contiguous block with its documentation, its methods, its shape rule, its kernel call, its
 //! gradient rule and its registry entry.
 
+mod attention;
 mod batch_norm;
 mod binary;
 mod cast;
@@ -28,6 +29,7 @@ mod window;
 
 use crate::dispatch::Op;
 
+pub use attention::AttentionOptions;
 pub use binary::IntoOperand;
 pub use conv::Conv2dOptions;
 pub(crate) use create::full_any;
@@ -55,6 +57,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
     gather::OPS,
     conv::OPS,
     pool::OPS,
+    attention::OPS,
     batch_norm::OPS,
     row_norm::OPS,
     sort::OPS,

@@ -30,6 +30,7 @@ macro_rules! activations {
         impl Layer for $Name {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
+        let _scope = self.scope.enter();
                 self.scope.output(x.$method())
             }
         }

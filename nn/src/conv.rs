@@ -39,8 +39,8 @@ impl Conv2d {
         let init = Init::bounded_by(in_channels * height * width);
         Conv2d {
             scope: Scope::new("Conv2d"),
-            weight: Param::new(init.tensor([out_channels, in_channels, height, width])),
-            bias: Some(Param::new(init.tensor([out_channels]))),
+            weight: Param::from_init(init, [out_channels, in_channels, height, width]),
+            bias: Some(Param::from_init(init, [out_channels])),
             options: Conv2dOptions::new(),
         }
     }
@@ -92,6 +92,7 @@ impl Conv2d {
 impl Layer for Conv2d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
+        let _scope = self.scope.enter();
         let bias = self.bias.as_ref().map(Param::value);
         self.scope.output(x.conv2d(&self.weight.value(), bias.as_ref(), self.options))
     }

@@ -34,6 +34,7 @@ impl Default for Flatten {
 impl Layer for Flatten {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
+        let _scope = self.scope.enter();
         self.scope.output(x.flatten(1..))
     }
 }

@@ -1,6 +1,10 @@
 //! Initial values of parameters.
 
-use wengert_tensor::{Error, IntoDims, Result, Rng, Tensor, or_panic, split_rng};
+use std::panic::Location;
+
+use wengert_tensor::{
+    DType, Error, ErrorKind, Int, IntoDims, Result, Rng, Tensor, default_dtype, or_panic, split_rng, with_default_dtype,
+};
 
 /// How a parameter starts. Random ones are drawn from the thread's default generator, so that a model made after
 /// [`manual_seed`](wengert_tensor::manual_seed) is the same every time.
@@ -66,6 +70,34 @@ pub enum Init {
         /// Whether the spread is kept going forward or going backward.
         fan: Fan,
     },
+    /// Normal, but drawn again wherever it is not between two bounds.
+    TruncatedNormal {
+        /// The mean of the whole normal distribution.
+        mean: f64,
+        /// The standard deviation of the whole normal distribution.
+        std: f64,
+        /// The lower bound.
+        low: f64,
+        /// The upper bound.
+        high: f64,
+    },
+    /// Orthonormal rows, or columns if there are fewer of those, times a gain, and uniform among all such matrices. The
+    /// axes after the first count as one.
+    ///
+    /// A. Saxe, J. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural
+    /// networks", ICLR 2014.
+    Orthogonal {
+        /// What makes up for the activation.
+        gain: f64,
+    },
+    /// What passes the input on: ones on the diagonal of a matrix `[out, in]`; for the weight `[out, in, ..]` of a
+    /// convolution a one in the middle of the kernel, which is the identity where the padding keeps the size.
+    Identity,
+    /// Standard normal rows, but for one of zeros: how embeddings start.
+    Embedding {
+        /// The row of zeros, if there is one.
+        padding: Option<usize>,
+    },
 }
 
 /// Which fan an initialiser divides by.
@@ -108,6 +140,16 @@ impl Init {
         Init::KaimingNormal { gain: 2f64.sqrt(), fan: Fan::In }
     }
 
+    /// [`Init::TruncatedNormal`] with mean 0, cut off at two standard deviations.
+    pub fn truncated_normal(std: f64) -> Init {
+        Init::TruncatedNormal { mean: 0.0, std, low: -2.0 * std, high: 2.0 * std }
+    }
+
+    /// [`Init::Orthogonal`] with gain 1.
+    pub fn orthogonal() -> Init {
+        Init::Orthogonal { gain: 1.0 }
+    }
+
     /// Uniform around 0, bounded by `1 / sqrt(fan_in)`: how linear and convolutional layers start.
     pub(crate) fn bounded_by(fan_in: usize) -> Init {
         let bound = if fan_in == 0 { 0.0 } else { 1.0 / (fan_in as f64).sqrt() };
@@ -141,43 +183,130 @@ impl Init {
     /// ```
     #[track_caller]
     pub fn tensor_from(self, shape: impl IntoDims, rng: &mut Rng) -> Tensor {
-        let shape = shape.into_dims(0);
-        let shape = &shape[..];
-        let normal = |rng: &mut Rng, std| rng.normal(0.0, std, shape);
+        let dims = shape.into_dims(0);
+        let shape: Vec<usize> = dims.iter().map(|&n| n.max(0) as usize).collect();
+        or_panic(self.check(&shape).map_err(|e| e.in_op("Init", Location::caller())));
+        let dims = &dims[..];
+        let (fan_in, fan_out) = fans(&shape);
         // A uniform distribution on [-b, b] has the standard deviation b / sqrt(3).
-        let uniform = |rng: &mut Rng, std: f64| rng.uniform(-std * 3f64.sqrt(), std * 3f64.sqrt(), shape);
-        let xavier = |gain: f64| {
-            let (fan_in, fan_out) = or_panic(fans(shape));
-            gain * (2.0 / (fan_in + fan_out).max(1.0)).sqrt()
-        };
-        let kaiming = |gain: f64, fan| {
-            let (fan_in, fan_out) = or_panic(fans(shape));
-            gain / (if fan == Fan::In { fan_in } else { fan_out }).max(1.0).sqrt()
-        };
+        let uniform = |rng: &mut Rng, std: f64| rng.uniform(-std * 3f64.sqrt(), std * 3f64.sqrt(), dims);
+        let xavier = |gain: f64| gain * (2.0 / (fan_in + fan_out).max(1.0)).sqrt();
+        let kaiming = |gain: f64, fan| gain / (if fan == Fan::In { fan_in } else { fan_out }).max(1.0).sqrt();
         match self {
-            Init::Constant(value) => Tensor::full(shape, value),
-            Init::Uniform { low, high } => rng.uniform(low, high, shape),
-            Init::Normal { mean, std } => rng.normal(mean, std, shape),
+            Init::Constant(value) => Tensor::full(dims, value),
+            Init::Uniform { low, high } => rng.uniform(low, high, dims),
+            Init::Normal { mean, std } => rng.normal(mean, std, dims),
             Init::XavierUniform { gain } => uniform(rng, xavier(gain)),
-            Init::XavierNormal { gain } => normal(rng, xavier(gain)),
+            Init::XavierNormal { gain } => rng.normal(0.0, xavier(gain), dims),
             Init::KaimingUniform { gain, fan } => uniform(rng, kaiming(gain, fan)),
-            Init::KaimingNormal { gain, fan } => normal(rng, kaiming(gain, fan)),
+            Init::KaimingNormal { gain, fan } => rng.normal(0.0, kaiming(gain, fan), dims),
+            Init::TruncatedNormal { mean, std, low, high } => {
+                let n = shape.iter().product();
+                let values = (0..n).map(|_| mean + std * truncated((low - mean) / std, (high - mean) / std, rng));
+                Tensor::from_vec(values.collect::<Vec<f64>>(), dims).to_dtype(default_dtype())
+            }
+            Init::Orthogonal { gain } => orthogonal(gain, &shape, rng).to_dtype(default_dtype()).reshape(dims),
+            Init::Identity => identity(&shape),
+            Init::Embedding { padding } => {
+                let rows = rng.normal(0.0, 1.0, dims);
+                let Some(row) = padding else { return rows };
+                let kept = Int::arange(0, shape[0] as i64).ne(row as i64).unsqueeze(-1);
+                kept.where_(&rows, &Tensor::full_dtype((), 0.0, rows.dtype()))
+            }
+        }
+    }
+
+    /// Checks that a tensor of this shape can start so.
+    pub(crate) fn check(self, shape: &[usize]) -> Result<()> {
+        let bad = |e: String| Err(Error::new(e).kind_of(ErrorKind::Value));
+        match self {
+            Init::XavierUniform { .. }
+            | Init::XavierNormal { .. }
+            | Init::KaimingUniform { .. }
+            | Init::KaimingNormal { .. }
+            | Init::Orthogonal { .. }
+            | Init::Identity
+                if shape.len() < 2 =>
+            {
+                Err(Error::new(format!("a tensor {shape:?} is no weight [out, in, ..], which has two axes or more"))
+                    .help("for a bias use Init::Uniform, Init::Normal or Init::Constant"))
+            }
+            Init::TruncatedNormal { mean, std, low, high }
+                if !(low < high && std > 0.0 && (mean + std).is_finite()) || low.is_nan() || high.is_nan() =>
+            {
+                bad(format!("no normal distribution of mean {mean} and deviation {std} lies between {low} and {high}"))
+            }
+            Init::Embedding { .. } if shape.len() != 2 => {
+                bad(format!("a tensor {shape:?} is no table of embeddings [number, features]"))
+            }
+            Init::Embedding { padding: Some(row) } if row >= shape[0] => {
+                bad(format!("the padding index {row} is out of range for {} embeddings", shape[0]))
+            }
+            _ => Ok(()),
         }
     }
 }
 
 /// The number of inputs and of outputs of a weight `[out, in, ..]`.
-fn fans(shape: &[isize]) -> Result<(f64, f64)> {
-    let [out, inputs, kernel @ ..] = shape else {
-        return Err(Error::new(format!("a weight of shape {shape:?} has no fan: it needs two axes, [out, in, ..]"))
-            .help("use Init::Uniform or Init::Normal for a bias, which need no fan"));
-    };
+fn fans(shape: &[usize]) -> (f64, f64) {
+    let [out, inputs, kernel @ ..] = shape else { return (1.0, 1.0) };
     let kernel: f64 = kernel.iter().map(|&k| k as f64).product();
-    Ok((*inputs as f64 * kernel, *out as f64 * kernel))
+    (*inputs as f64 * kernel, *out as f64 * kernel)
+}
+
+/// A draw from the standard normal distribution between two bounds: by rejection from a uniform one over those of its
+/// points whose density is not below `e^-40` of the largest.
+fn truncated(low: f64, high: f64, rng: &mut Rng) -> f64 {
+    let peak = 0f64.clamp(low, high);
+    let reach = (peak * peak + 80.0).sqrt();
+    let (low, high) = (low.max(-reach), high.min(reach));
+    loop {
+        // 53 random bits, as many as a double holds.
+        let mut unit = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let x = low + (high - low) * unit();
+        if unit() < ((peak * peak - x * x) / 2.0).exp() {
+            return x;
+        }
+    }
+}
+
+/// A matrix with orthonormal rows or columns, in `F64`: normal vectors, made orthogonal one after the other
+/// (Gram-Schmidt, done twice, which is enough for the accuracy of the numbers).
+fn orthogonal(gain: f64, shape: &[usize], rng: &mut Rng) -> Tensor {
+    let (rows, columns) = (shape[0], shape[1..].iter().product::<usize>());
+    let (count, size) = (rows.min(columns), rows.max(columns));
+    let drawn = with_default_dtype(DType::F64, || rng.normal(0.0, 1.0, [count, size])).to_vec::<f64>();
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    for vector in drawn.chunks_exact(size.max(1)) {
+        let mut v = vector.to_vec();
+        for other in basis.iter().chain(&basis) {
+            let along = dot(&v, other);
+            v.iter_mut().zip(other).for_each(|(v, o)| *v -= along * o);
+        }
+        let length = dot(&v, &v).sqrt();
+        v.iter_mut().for_each(|v| *v /= length);
+        basis.push(v);
+    }
+    let matrix = Tensor::from_vec(basis.concat(), [count, size]) * gain;
+    if rows <= columns { matrix } else { matrix.t().contiguous() }
+}
+
+/// Ones on the diagonal of the first two axes, in the middle of all others.
+fn identity(shape: &[usize]) -> Tensor {
+    let mut values = vec![0.0; shape.iter().product()];
+    let plane: usize = shape[2..].iter().product();
+    let middle = shape[2..].iter().fold(0, |at, &n| at * n + n / 2);
+    if plane > 0 {
+        (0..shape[0].min(shape[1])).for_each(|i| values[(i * shape[1] + i) * plane + middle] = 1.0);
+    }
+    Tensor::from_vec(values, shape).to_dtype(default_dtype())
 }
 
 #[cfg(test)]
 mod tests {
+    use wengert_tensor::Conv2dOptions;
+
     use super::*;
 
     /// Mean, standard deviation and largest magnitude.
@@ -214,9 +343,61 @@ mod tests {
 
     #[test]
     fn a_bias_has_no_fan() {
-        let e = fans(&[3]).unwrap_err();
-        assert_eq!(e.message(), "a weight of shape [3] has no fan: it needs two axes, [out, in, ..]");
-        assert_eq!(fans(&[0, 0]).unwrap(), (0.0, 0.0));
+        let e = Init::xavier_normal().check(&[3]).unwrap_err();
+        assert_eq!(e.message(), "a tensor [3] is no weight [out, in, ..], which has two axes or more");
+        assert_eq!(fans(&[0, 0]), (0.0, 0.0));
         assert_eq!(Init::xavier_uniform().tensor([0, 0]).elements(), 0);
+        assert_eq!(Init::orthogonal().tensor([0, 3]).elements(), 0);
+    }
+
+    #[test]
+    fn a_truncated_normal_stays_within_its_bounds() {
+        let draw = |low, high| {
+            let init = Init::TruncatedNormal { mean: 1.0, std: 0.5, low, high };
+            init.tensor_from([20000], &mut Rng::new(3)).to_vec::<f64>()
+        };
+        let moments = |x: &[f64]| {
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            (mean, x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64)
+        };
+        // The exact moments, by numerical integration of the density.
+        for (low, high, mean, variance) in [
+            (0.0, 2.0, 1.0, 0.193435326),
+            (-f64::INFINITY, f64::INFINITY, 1.0, 0.25),
+            (1.5, f64::INFINITY, 1.762567638, 0.049774416),
+            (6.0, 7.0, 6.049046617, 0.002361344),
+        ] {
+            let x = draw(low, high);
+            assert!(x.iter().all(|&x| low <= x && x <= high), "{low} {high}");
+            let (m, v) = moments(&x);
+            let sigma = (variance / 20000.0_f64).sqrt();
+            assert!((m - mean).abs() < 5.0 * sigma, "{low} {high}: mean {m}, not {mean}");
+            assert!((v / variance - 1.0).abs() < 0.08, "{low} {high}: variance {v}, not {variance}");
+        }
+    }
+
+    #[test]
+    fn orthogonal_rows_are_orthonormal() {
+        for shape in [[4, 9], [9, 4], [5, 5]] {
+            let w = with_default_dtype(DType::F64, || Init::Orthogonal { gain: 2.0 }.tensor(shape));
+            let product = if shape[0] <= shape[1] { w.matmul(&w.t()) } else { w.t().matmul(&w) };
+            let off = product - Tensor::eye(4.max(shape[0].min(shape[1]))).to_dtype(DType::F64) * 4.0;
+            assert!(off.abs().max().item() < 1e-13, "{shape:?}");
+        }
+        assert_eq!(Init::orthogonal().tensor([6, 2, 3, 3]).shape().to_string(), "[6, 2, 3, 3]");
+    }
+
+    #[test]
+    fn the_identity_passes_its_input_on() {
+        assert_eq!(Init::Identity.tensor([2, 3]).to_vec::<f32>(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        let x = Tensor::randn([1, 3, 4, 5]);
+        let y = x.conv2d(&Init::Identity.tensor([3, 3, 3, 1]), None, Conv2dOptions::new().padding([1, 0]));
+        assert_eq!(x.to_vec::<f32>(), y.to_vec::<f32>());
+    }
+
+    #[test]
+    fn embeddings_start_with_a_row_of_zeros() {
+        let w = Init::Embedding { padding: Some(1) }.tensor([3, 2]).to_vec::<f32>();
+        assert_eq!(w.iter().map(|&w| w != 0.0).collect::<Vec<_>>(), [true, true, false, false, true, true]);
     }
 }

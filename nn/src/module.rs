@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wengert_tensor::tape::LeafId;
-use wengert_tensor::{DType, Result, Shape};
+use wengert_tensor::{DType, Error, Result, Rng, Shape, or_panic, split_rng};
 
+use crate::init::Init;
 use crate::param::{Buffer, Mode, Param};
 use crate::scope::{Scope, replaces};
 use crate::state::{self, LoadReport, StateDict};
@@ -89,6 +90,74 @@ pub trait Module: Send + Sync {
         self.parameters().iter().map(Param::elements).sum()
     }
 
+    /// The number of elements of the parameters that are trained: all but the frozen ones.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module};
+    /// let fc = Linear::new(2, 3);
+    /// fc.freeze("bias");
+    /// assert_eq!((fc.num_parameters(), fc.num_trainable()), (9, 6));
+    /// ```
+    fn num_trainable(&self) -> usize {
+        self.parameters().iter().filter(|p| p.is_trainable()).map(Param::elements).sum()
+    }
+
+    /// Draws every parameter anew, each from a generator of its own that hangs on `seed` and the parameter's path
+    /// alone: a layer that is added, taken out or made in another order changes no other layer's start. Layers in a
+    /// container are best named for that: positions shift.
+    ///
+    /// Without it a new model is as the thread's default generator made it, parameter by parameter in the order of
+    /// construction, when no path is known yet. So `manual_seed` repeats one program, while `init` also holds still
+    /// where the program changes.
+    ///
+    /// Parameters that do not know how they start ([`Param::new`]), and buffers, keep their values.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module, ReLU, Sequential};
+    /// let small = Sequential::new().push_named("out", Linear::new(8, 2));
+    /// let large = Sequential::new().push(Linear::new(8, 8)).push(ReLU::new()).push_named("out", Linear::new(8, 2));
+    /// small.init(7);
+    /// large.init(7);
+    /// let bias = |net: &Sequential| net.state_dict().get("out.bias").unwrap().to_f64_vec();
+    /// assert_eq!(bias(&small), bias(&large));
+    /// ```
+    fn init(&self, seed: u64) {
+        let rng = Rng::new(seed);
+        self.named_parameters().iter().for_each(|(name, param)| param.draw(&mut rng.child(name)));
+    }
+
+    /// Gives the parameters that `pattern` means (as in [`freeze`](Module::freeze)) another way to start, and draws
+    /// them from the thread's default generator at once. They remember it: a later [`init`](Module::init) draws them
+    /// so, too.
+    ///
+    /// # Panics
+    /// If no parameter fits, or the initialiser cannot make one of that shape: a bias has no fan.
+    ///
+    /// ```
+    /// use wengert_nn::{Init, Linear, Module, ReLU, Sequential};
+    /// let net = Sequential::new().push(Linear::new(8, 8)).push(ReLU::new()).push(Linear::new(8, 2));
+    /// net.init_as("*.weight", Init::kaiming_normal());
+    /// net.init_as("*.bias", Init::zeros());
+    /// net.init(7);
+    /// assert_eq!(net.state_dict().get("2.bias").unwrap().to_f64_vec(), [0.0, 0.0]);
+    /// ```
+    #[track_caller]
+    fn init_as(&self, pattern: &str, init: Init) {
+        let found = matching(self, pattern, "init_as");
+        for param in &found {
+            or_panic(init.check(&param.shape()).map_err(|e| {
+                let name = param.name().unwrap_or_else(|| "".into());
+                Error::new(format!("parameter `{name}`: {}", e.message()))
+                    .help("name weights alone: `*.weight`")
+                    .in_op("init_as", std::panic::Location::caller())
+            }));
+        }
+        for param in found {
+            param.set_init(init);
+            param.draw(&mut split_rng());
+        }
+    }
+
     /// Sets the model to training: dropout drops, batch normalisation uses and keeps the statistics of the batch.
     fn train(&self) {
         set_training(self, true);
@@ -149,7 +218,8 @@ pub trait Module: Send + Sync {
         self.named_buffers().iter().for_each(|(_, b)| b.to_dtype(dtype));
     }
 
-    /// The values of all parameters and buffers by path, in declaration order; what is shared has its first path.
+    /// The values of all parameters and buffers by path, in declaration order. What is shared stands under each of its
+    /// paths, as in PyTorch, where the values share memory.
     fn state_dict(&self) -> StateDict {
         state::collect(self)
     }
@@ -157,8 +227,8 @@ pub trait Module: Send + Sync {
     /// Takes over the values in `state`: all of them, or none.
     ///
     /// # Errors
-    /// If anything is missing, left over, or has another shape or precision. The error holds the whole report, and the
-    /// model is unchanged.
+    /// If anything is missing, left over, or has another shape or precision, or if what the model shares is not the same
+    /// under all its names. The error holds the whole report, and the model is unchanged.
     fn load_state_dict(&self, state: &StateDict) -> Result<LoadReport> {
         state::load_strict(self, state)
     }

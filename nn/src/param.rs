@@ -7,7 +7,11 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use wengert_autograd::Variable;
 use wengert_tensor::tape::{Edge, Leaf, LeafId};
-use wengert_tensor::{AnyTensor, DType, Error, ErrorKind, Int, Result, Shape, Tensor, or_panic};
+use wengert_tensor::{
+    AnyTensor, DType, Error, ErrorKind, Int, IntoDims, Result, Rng, Shape, Tensor, or_panic, with_default_dtype,
+};
+
+use crate::init::Init;
 
 // A panic while one of these locks is held leaves a tensor or another: never half of one.
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -56,17 +60,56 @@ struct ParamState {
     leaf: Arc<Leaf>,
     value: RwLock<Tensor>,
     trainable: AtomicBool,
+    init: RwLock<Option<Init>>,
 }
 
 impl Param {
-    /// A parameter that starts as `value`.
+    /// A parameter that starts as `value`, which [`Module::init`](crate::Module::init) leaves as it is.
     #[track_caller]
     pub fn new(value: Tensor) -> Param {
         Param(Arc::new(ParamState {
             leaf: Leaf::new(Location::caller()),
             value: RwLock::new(value.to_constant()),
             trainable: AtomicBool::new(true),
+            init: RwLock::new(None),
         }))
+    }
+
+    /// A parameter that starts as `init` says, drawn from the thread's default generator, and remembers how it starts:
+    /// [`Module::init`](crate::Module::init) draws it anew.
+    ///
+    /// # Panics
+    /// As [`Init::tensor`].
+    ///
+    /// ```
+    /// use wengert_nn::{Init, Param};
+    /// let w = Param::from_init(Init::xavier_uniform(), [4, 3]);
+    /// assert_eq!(w.init(), Some(Init::xavier_uniform()));
+    /// ```
+    #[track_caller]
+    pub fn from_init(init: Init, shape: impl IntoDims) -> Param {
+        let param = Param::new(init.tensor(shape));
+        *write(&param.0.init) = Some(init);
+        param
+    }
+
+    /// How it starts, where it was made by [`from_init`](Param::from_init) or told by
+    /// [`Module::init_as`](crate::Module::init_as).
+    pub fn init(&self) -> Option<Init> {
+        *read(&self.0.init)
+    }
+
+    /// Remembers how it starts.
+    pub(crate) fn set_init(&self, init: Init) {
+        *write(&self.0.init) = Some(init);
+    }
+
+    /// Starts anew, with numbers from `rng`, if it knows how it starts.
+    #[track_caller]
+    pub(crate) fn draw(&self, rng: &mut Rng) {
+        if let Some(init) = self.init() {
+            self.set(&with_default_dtype(self.dtype(), || init.tensor_from(self.shape(), rng)));
+        }
     }
 
     /// The value at present: tracked by the tape, unless the parameter is frozen.

@@ -38,6 +38,7 @@ macro_rules! pools {
         impl Layer for $Name {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
+        let _scope = self.scope.enter();
                 self.scope.output(x.$method(self.window))
             }
         }

@@ -1,15 +1,16 @@
 //! Where a module stands in a model, and what its forward pass reports to a listener.
 
 use std::cell::RefCell;
+use std::panic::Location;
 use std::sync::{Arc, RwLock};
 
-use wengert_tensor::{Shape, Tensor};
+use wengert_tensor::{Error, InModule, Shape, Tensor, enter_module, or_panic};
 
 /// A module's path within its model, such as `net.2.conv`, and what kind of module it is.
 ///
-/// A layer that has a `Scope` as a field learns its path from every walk over the model, and appears in the
-/// [`summary`](crate::Summary) if its forward pass ends with [`Scope::output`]. Containers use the path for the errors
-/// of their children.
+/// A layer that has a `Scope` as a field learns its path from every walk over the model. Its forward pass begins with
+/// [`Scope::enter`], so that errors name the path, and ends with [`Scope::output`], so that it appears in the
+/// [`summary`](crate::Summary).
 ///
 /// ```
 /// use wengert_nn::{Module, Layer, Param, Scope, Walk};
@@ -27,6 +28,7 @@ use wengert_tensor::{Shape, Tensor};
 /// }
 /// impl Layer for Scale {
 ///     fn forward(&self, x: &Tensor) -> Tensor {
+///         let _scope = self.scope.enter();
 ///         self.scope.output(x * &self.factor.value())
 ///     }
 /// }
@@ -59,6 +61,27 @@ impl Scope {
         if own.as_deref().is_none_or(|old| replaces(path, old)) {
             *own = Some(path.into());
         }
+    }
+
+    /// Enters the module until the guard is dropped: errors meanwhile name its path, if it is known.
+    pub fn enter(&self) -> Option<InModule> {
+        self.path().filter(|path| !path.is_empty()).map(enter_module)
+    }
+
+    /// Panics at the caller's line with an error of the module: its kind stands for the operation.
+    ///
+    /// ```should_panic
+    /// use wengert_nn::Scope;
+    /// use wengert_tensor::{Error, Tensor};
+    /// let (scope, x) = (Scope::new("Scale"), Tensor::zeros(()));
+    /// // Scale: the input has rank 0
+    /// //   input []  from zeros at src/main.rs:3:43
+    /// scope.refuse(Error::new("the input has rank 0").operand("input", x.as_any()));
+    /// ```
+    #[track_caller]
+    pub fn refuse(&self, e: Error) -> ! {
+        or_panic::<()>(Err(e.in_op(self.kind, Location::caller())));
+        unreachable!("an error panics")
     }
 
     /// Returns the module's output after showing it to whoever listens on this thread, such as a summary.

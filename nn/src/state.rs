@@ -137,6 +137,8 @@ pub struct LoadReport {
     pub unexpected: Vec<String>,
     /// What both have, in different shapes or precisions.
     pub mismatched: Vec<Mismatch>,
+    /// What the model has under several names, tied, and the state with different values: the names in one string.
+    pub untied: Vec<String>,
     /// For the lines of the printed report: forms of what is missing or unexpected, and the name that was likely meant.
     notes: HashMap<String, (Form, Option<String>)>,
 }
@@ -148,7 +150,7 @@ impl LoadReport {
     }
 
     fn problems(&self) -> usize {
-        self.missing.len() + self.unexpected.len() + self.mismatched.len()
+        self.missing.len() + self.unexpected.len() + self.mismatched.len() + self.untied.len()
     }
 }
 
@@ -173,6 +175,9 @@ impl fmt::Display for LoadReport {
         }
         for m in &self.mismatched {
             write!(f, "\n  mismatched  {}: the model has {}, the state {}", m.name, m.model, m.state)?;
+        }
+        for names in &self.untied {
+            write!(f, "\n  untied      {names}: one tensor in the model, different values in the state")?;
         }
         Ok(())
     }
@@ -227,7 +232,13 @@ fn slots<M: Module + ?Sized>(module: &M) -> Vec<(Vec<String>, Slot)> {
 }
 
 pub(crate) fn collect<M: Module + ?Sized>(module: &M) -> StateDict {
-    slots(module).into_iter().map(|(mut names, slot)| (names.swap_remove(0), slot.value())).collect()
+    let mut state = Vec::new();
+    Walk::over(module, &mut |path, part| match part {
+        Part::Param(p) => state.push((path.to_string(), p.value().to_constant().into())),
+        Part::Buffer(b) => state.push((path.to_string(), b.value())),
+        Part::Mode(_) | Part::Scope(_) => {}
+    });
+    StateDict(state)
 }
 
 /// What fits, and the report.
@@ -240,6 +251,7 @@ fn compare<M: Module + ?Sized>(module: &M, state: &StateDict) -> (Vec<(Slot, Any
         let found: Vec<&AnyTensor> = names.iter().filter_map(|n| left.remove(n.as_str())).collect();
         let form = Form::of(&slot.value());
         match found.first() {
+            Some(first) if !found.iter().all(|other| same(first, other)) => report.untied.push(names.join(", ")),
             None => missing.push((names[0].clone(), form)),
             Some(value) if Form::of(value) == form => fitting.push((slot, (*value).clone())),
             Some(value) => {
@@ -258,6 +270,12 @@ fn compare<M: Module + ?Sized>(module: &M, state: &StateDict) -> (Vec<(Slot, Any
         report.missing.push(name);
     }
     (fitting, report)
+}
+
+/// Whether two tensors hold the same elements.
+fn same(a: &AnyTensor, b: &AnyTensor) -> bool {
+    let bits = |t: &AnyTensor| t.to_f64_vec().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+    Form::of(a) == Form::of(b) && bits(a) == bits(b)
 }
 
 fn take_over(fitting: Vec<(Slot, AnyTensor)>) -> Result<()> {

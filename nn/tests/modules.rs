@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use wengert_autograd::Differentiate;
-use wengert_nn::{Buffer, Layer, Linear, Mode, Module, Param, ReLU, Sequential};
+use wengert_nn::{Buffer, Layer, Linear, Mode, Module, Param, ReLU, Sequential, StateDict};
 use wengert_tensor::{DType, Tensor, tensor};
 
 fn names(module: &dyn Module) -> Vec<String> {
@@ -157,7 +157,12 @@ fn tied_weights_are_one_parameter_under_the_first_name() {
         model.load_state_dict(&names.iter().map(|n| (*n, &value)).collect()).unwrap();
         assert_eq!(model.head.weight.value().sum().item(), 18.0);
     }
-    assert_eq!(model.state_dict().names().collect::<Vec<_>>(), ["embed.weight"]);
+    // Saved, it stands under both names, as in PyTorch; a state that has two different ones does not fit.
+    assert_eq!(model.state_dict().names().collect::<Vec<_>>(), ["embed.weight", "head.weight"]);
+    let two = StateDict::from_iter([("embed.weight", value), ("head.weight", Tensor::ones([3, 3]))]);
+    let e = model.load_state_dict(&two).unwrap_err().to_string();
+    let line = "\n  untied      embed.weight, head.weight: one tensor in the model, different values in the state\n";
+    assert!(e.contains(line), "{e}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -244,14 +245,34 @@ thread_local! {
 /// assert_eq!(e.module(), Some("net.2"));
 /// ```
 pub fn in_module<R>(path: impl Into<Arc<str>>, f: impl FnOnce() -> R) -> R {
-    struct Leave(Option<Arc<str>>);
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            MODULE.set(self.0.take());
-        }
-    }
-    let _leave = Leave(MODULE.replace(Some(path.into())));
+    let _inside = enter_module(path);
     f()
+}
+
+/// As [`in_module`], until the guard is dropped: for layers, whose callers' lines a closure would hide.
+///
+/// ```
+/// use wengert_tensor::{enter_module, Tensor};
+/// let inside = enter_module("net.2");
+/// let e = Tensor::zeros([2]).try_reshape([3]).unwrap_err();
+/// drop(inside);
+/// assert_eq!(e.module(), Some("net.2"));
+/// ```
+#[must_use = "the module is left when the guard is dropped"]
+pub fn enter_module(path: impl Into<Arc<str>>) -> InModule {
+    InModule { outer: MODULE.replace(Some(path.into())), on_this_thread: PhantomData }
+}
+
+/// The guard of [`enter_module`].
+pub struct InModule {
+    outer: Option<Arc<str>>,
+    on_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for InModule {
+    fn drop(&mut self) {
+        MODULE.set(self.outer.take());
+    }
 }
 
 /// The path that [`in_module`] was called with, where this code runs inside such a call.

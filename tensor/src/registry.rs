@@ -32,6 +32,7 @@ pub enum Family {
     Sort,
     Random,
     Norm,
+    Recurrent,
 }
 
 /// What is known of an operation beyond how to compute it.

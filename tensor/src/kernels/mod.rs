@@ -13,6 +13,7 @@ pub mod norm;
 pub mod number;
 pub mod pool;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
 pub mod row_norm;
 pub mod scan;

@@ -17,6 +17,7 @@ mod matmul;
 mod operators;
 mod pool;
 mod random;
+mod recurrent;
 mod reduce;
 mod row_norm;
 mod scan;
@@ -60,6 +61,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
     attention::OPS,
     batch_norm::OPS,
     row_norm::OPS,
+    recurrent::OPS,
     sort::OPS,
     scan::OPS,
 ];

@@ -1,10 +1,9 @@
 //! Batch normalisation.
 
-use std::panic::Location;
-
-use wengert_tensor::{Error, Int, Tensor, or_panic};
+use wengert_tensor::{Error, Int, Tensor};
 
 use crate::Module;
+use crate::init::Init;
 use crate::layer::Layer;
 use crate::param::{Buffer, Mode, Param};
 use crate::scope::Scope;
@@ -47,8 +46,8 @@ macro_rules! batch_norms {
                 $Name {
                     scope: Scope::new(stringify!($Name)),
                     mode: Mode::new(),
-                    weight: Some(Param::new(Tensor::ones([channels]))),
-                    bias: Some(Param::new(Tensor::zeros([channels]))),
+                    weight: Some(Param::from_init(Init::ones(), [channels])),
+                    bias: Some(Param::from_init(Init::zeros(), [channels])),
                     running_mean: Buffer::new(Tensor::zeros([channels])),
                     running_var: Buffer::new(Tensor::ones([channels])),
                     num_batches_tracked: Buffer::new(Int::zeros(())),
@@ -82,11 +81,12 @@ macro_rules! batch_norms {
         impl Layer for $Name {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
+        let _scope = self.scope.enter();
                 let running = self.running_mean.float();
                 if !matches!(x.rank(), $ranks) || x.size(1) != running.elements() {
                     let rank_fits = matches!(x.rank(), $ranks);
                     let e = wrong_input(x, rank_fits.then_some(running.elements()), $shapes);
-                    or_panic::<()>(Err(e.in_op(stringify!($Name), Location::caller())));
+                    self.scope.refuse(e);
                 }
                 let (weight, bias) = (self.weight.as_ref().map(Param::value), self.bias.as_ref().map(Param::value));
                 let affine = weight.as_ref().zip(bias.as_ref());
@@ -116,7 +116,7 @@ fn wrong_input(x: &Tensor, channels: Option<usize>, shapes: &str) -> Error {
 }
 
 /// Moves a running average towards what a batch gave.
-fn average(running: &Buffer, batch: &Tensor, momentum: f64) {
+pub(crate) fn average(running: &Buffer, batch: &Tensor, momentum: f64) {
     let old = running.float();
     let batch = batch.to_constant().to_dtype(old.dtype());
     running.set(old * (1.0 - momentum) + batch * momentum);

@@ -1,6 +1,6 @@
 //! Multi-head attention.
 
-use wengert_tensor::{Bool, Error, Int, Result, Tensor};
+use wengert_tensor::{AttentionOptions, Bool, Error, Result, Tensor};
 
 use crate::Module;
 use crate::init::Init;
@@ -254,29 +254,22 @@ impl MultiHeadAttention {
 /// Attention of queries, keys and values `[batch, heads, positions, features]`.
 #[track_caller]
 fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, dropout: f64) -> Tensor {
-    let (queries, keys) = (q.size(2), k.size(2));
-    let mut scores = q.matmul(&k.t()) / (q.size(3) as f64).sqrt();
-    if let Some(bias) = &mask.bias {
-        scores = scores + bias;
-    }
-    let mut allowed = mask.allowed.clone();
-    let mut only = |more: Tensor<Bool>| {
-        allowed = Some(match allowed.take() {
-            Some(allowed) => allowed.and(&more),
-            None => more,
-        });
+    let keep = mask.padding.as_ref().map(|padding| padding.not().reshape([k.size(0), 1, 1, k.size(2)]));
+    let allowed = match (&mask.allowed, keep) {
+        (Some(allowed), Some(keep)) => Some(allowed.and(&keep)),
+        (Some(allowed), None) => Some(allowed.clone()),
+        (None, keep) => keep,
     };
-    if mask.causal {
-        let place = |n: usize| Int::arange(0, n as i64);
-        only(place(keys).le(place(queries).unsqueeze(-1)));
-    }
-    if let Some(padding) = &mask.padding {
-        only(padding.not().reshape([k.size(0), 1, 1, keys]));
-    }
-    if let Some(allowed) = &allowed {
-        scores = allowed.where_(&scores, &Tensor::full_dtype((), f64::NEG_INFINITY, scores.dtype()));
-    }
-    scores.softmax(-1).dropout(dropout, true).matmul(v)
+    let options = AttentionOptions::new().causal(mask.causal).dropout(dropout);
+    let options = match (&mask.bias, allowed) {
+        (Some(bias), Some(allowed)) => {
+            options.mask(allowed.where_(bias, &Tensor::full_dtype((), f64::NEG_INFINITY, bias.dtype())))
+        }
+        (Some(bias), None) => options.mask(bias),
+        (None, Some(allowed)) => options.mask(&allowed),
+        (None, None) => options,
+    };
+    q.scaled_dot_product_attention(k, v, options)
 }
 
 impl Layer for MultiHeadAttention {

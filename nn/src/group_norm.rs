@@ -115,7 +115,7 @@ macro_rules! instance_norms {
             pub running_mean: Option<Buffer>,
             /// `[channels]`, or none.
             pub running_var: Option<Buffer>,
-            /// How many batches were seen in training, an integer of rank 0, or none.
+            /// An integer of rank 0, or none: part of PyTorch's state, which it does not count up either.
             pub num_batches_tracked: Option<Buffer>,
             channels: usize,
             momentum: f64,
@@ -180,9 +180,7 @@ macro_rules! instance_norms {
                     self.scope.refuse(e.operand("input", x.as_any()));
                 }
                 let (weight, bias) = (self.weight.as_ref().map(Param::value), self.bias.as_ref().map(Param::value));
-                if let (Some(mean), Some(var), Some(batches)) =
-                    (&self.running_mean, &self.running_var, &self.num_batches_tracked)
-                {
+                if let (Some(mean), Some(var)) = (&self.running_mean, &self.running_var) {
                     if !self.mode.is_training() {
                         let affine = weight.as_ref().zip(bias.as_ref());
                         return self.scope.output(x.batch_norm_with(&mean.float(), &var.float(), affine, self.eps));
@@ -191,7 +189,6 @@ macro_rules! instance_norms {
                     let pixels = x.to_constant().flatten(2..);
                     average(mean, &pixels.mean_axis([0, 2]), self.momentum);
                     average(var, &unbiased(&pixels), self.momentum);
-                    batches.set(batches.int() + 1);
                 }
                 self.scope.output(x.instance_norm(weight.as_ref(), bias.as_ref(), self.eps))
             }

@@ -26,8 +26,10 @@ pub mod prelude {
         jacobian, value_and_grad, vjp,
     };
     pub use wengert_nn::{
-        AvgPool2d, BatchNorm1d, BatchNorm2d, Batches, Buffer, Conv2d, Dropout, Flatten, Gelu, Init, Layer, Linear,
-        MaxPool2d, Mode, Module, Param, ReLU, Scope, Sequential, Sigmoid, StateDict, Summary, Tanh, Walk,
+        AvgPool2d, BatchNorm1d, BatchNorm2d, Batches, Bilinear, Buffer, Conv2d, Dropout, Dropout2d, Embedding,
+        EmbeddingBag, Flatten, GELU, GRU, GroupNorm, Init, InstanceNorm1d, InstanceNorm2d, LSTM, Layer, LayerNorm,
+        Linear, LogSoftmax, Mask, MaxPool2d, Mode, Module, MultiHeadAttention, Param, RMSNorm, RNN, ReLU, Scope,
+        Sequential, Sigmoid, Softmax, StateDict, Summary, Tanh, TransformerDecoderLayer, TransformerEncoderLayer, Walk,
     };
     pub use wengert_optim::{Adam, AdamW, Optimizer, Schedule, Sgd, clip_global_norm, schedule};
     pub use wengert_tensor::{

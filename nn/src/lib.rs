@@ -30,7 +30,7 @@ mod state;
 mod summary;
 mod transformer;
 
-pub use activation::{Gelu, ReLU, Sigmoid, Tanh};
+pub use activation::{GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
 pub use attention::{Mask, MultiHeadAttention};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
 pub use conv::Conv2d;

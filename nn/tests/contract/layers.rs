@@ -207,7 +207,13 @@ fn embedding() -> Vec<Row> {
     let numbers = |n: &[i64]| -> AnyTensor { Tensor::<Int>::from_slice(n, [n.len()]).into() };
     let ragged = |name, make: fn() -> EmbeddingBag, wrong, says| row(name, make, bags, wrong, says).axes(&[]);
     vec![
-        row("Embedding", || Embedding::new(6, 3), look_up, vec![numbers(&[0, 6])], "index 6 at position [1] is out of range"),
+        row(
+            "Embedding",
+            || Embedding::new(6, 3),
+            look_up,
+            vec![numbers(&[0, 6])],
+            "index 6 at position [1] is out of range",
+        ),
         row(
             "Embedding-padding",
             || Embedding::new(6, 3).padding(1),
@@ -374,18 +380,19 @@ fn recurrent() -> Vec<Row> {
             "GRU: h has shape [4, 1, 4], not [4, 2, 4]",
         )
         .axes(BATCH_SECOND),
-        row("GRU-no-bias", || GRU::new(3, 4).bias(false), gru, vec![zeros(&[2, 5, 2])], "GRU: the input has 2 features"),
+        row(
+            "GRU-no-bias",
+            || GRU::new(3, 4).bias(false),
+            gru,
+            vec![zeros(&[2, 5, 2])],
+            "GRU: the input has 2 features",
+        ),
     ]
 }
 
 fn windows() -> Vec<Row> {
     vec![
-        layer(
-            "Conv2d",
-            || Conv2d::new(2, 3, [3, 2]).stride([2, 1]).padding(1),
-            &[2, 3, 6, 5],
-            "conv2d: ",
-        ),
+        layer("Conv2d", || Conv2d::new(2, 3, [3, 2]).stride([2, 1]).padding(1), &[2, 3, 6, 5], "conv2d: "),
         layer("MaxPool2d", || MaxPool2d::new(3).stride(2).padding(1), &[2], "max_pool2d: needs rank 2 or more"),
         layer("AvgPool2d", || AvgPool2d::new([3, 2]).stride(2).padding(1), &[2], "avg_pool2d: needs rank 2 or more"),
         layer("Flatten", Flatten::new, &[], "").takes_anything(),
@@ -403,6 +410,8 @@ fn activations() -> Vec<Row> {
         any("GELU", GELU::new),
         any("Sigmoid", Sigmoid::new),
         any("Tanh", Tanh::new),
+        layer("Softmax", || Softmax::new(1), &[2], "softmax: axis 1 is out of range for rank 1"),
+        layer("LogSoftmax", || LogSoftmax::new(1), &[2], "log_softmax: axis 1 is out of range for rank 1"),
     ]
 }
 

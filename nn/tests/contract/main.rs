@@ -58,8 +58,25 @@ impl Module for Model<'_> {
 fn every_layer_that_is_exported_has_a_row() {
     /// What the crate exports that is no layer.
     const OTHERS: &[&str] = &[
-        "Batches", "Buffer", "Epoch", "Fan", "Form", "Init", "Layer", "LoadReport", "Mask", "Mismatch", "Mode", "Module",
-        "Param", "Part", "Row", "Scope", "StateDict", "Summary", "Walk",
+        "Batches",
+        "Buffer",
+        "Epoch",
+        "Fan",
+        "Form",
+        "Init",
+        "Layer",
+        "LoadReport",
+        "Mask",
+        "Mismatch",
+        "Mode",
+        "Module",
+        "Param",
+        "Part",
+        "Row",
+        "Scope",
+        "StateDict",
+        "Summary",
+        "Walk",
     ];
     let text = include_str!("../../src/lib.rs");
     let exports = text.split("pub use ").skip(1).flat_map(|e| {

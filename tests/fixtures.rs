@@ -81,7 +81,12 @@ fn attrs(json: &Json) -> Attrs {
             Json::Bool(v) => all.with(name, *v),
             Json::Number(v) if v.is_i64() => all.with(name, v.as_i64().expect("an integer")),
             Json::Number(v) => all.with(name, v.as_f64().expect("a number")),
-            Json::String(v) => all.with(name, dtype(v).expect("a precision")),
+            Json::String(v) => match (dtype(v), v.parse::<f64>()) {
+                (Some(dtype), _) => all.with(name, dtype),
+                // JSON has no infinity.
+                (None, Ok(number)) => all.with(name, number),
+                (None, Err(_)) => all.with(name, &*v.clone().leak()),
+            },
             Json::Array(v) => {
                 let v: Vec<i64> = v.iter().map(|v| v.as_i64().expect("an integer")).collect();
                 all.with(name, &v[..])

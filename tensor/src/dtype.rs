@@ -134,6 +134,8 @@ pub trait Element:
     fn from_i64(x: i64) -> Self;
     /// The sum, rounded once; integers wrap.
     fn plus(self, other: Self) -> Self;
+    /// The product, rounded once; integers wrap.
+    fn times(self, other: Self) -> Self;
     /// The same slice in the compute type, where that is this type.
     fn direct(x: &[Self]) -> Option<&[Self::Compute]>;
     /// The same slice in the compute type, mutably, where that is this type.
@@ -141,7 +143,7 @@ pub trait Element:
 }
 
 macro_rules! element {
-    (+ by $plus:path: $($t:ty => $dtype:ident),*) => {$(
+    (+ by $plus:path, * by $times:path: $($t:ty => $dtype:ident),*) => {$(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             type Compute = $t;
@@ -161,14 +163,19 @@ macro_rules! element {
             #[inline(always)]
             fn plus(self, other: $t) -> $t { $plus(&self, &other) }
             #[inline(always)]
+            fn times(self, other: $t) -> $t { $times(&self, &other) }
+            #[inline(always)]
             fn direct(x: &[$t]) -> Option<&[$t]> { Some(x) }
             #[inline(always)]
             fn direct_mut(x: &mut [$t]) -> Option<&mut [$t]> { Some(x) }
         }
     )*};
 }
-element!(+ by std::ops::Add::add: f32 => F32, f64 => F64);
-element!(+ by num_traits::WrappingAdd::wrapping_add: i64 => I64, i32 => I32, u8 => U8, i8 => I8);
+element!(+ by std::ops::Add::add, * by std::ops::Mul::mul: f32 => F32, f64 => F64);
+element!(
+    + by num_traits::WrappingAdd::wrapping_add, * by num_traits::WrappingMul::wrapping_mul:
+    i64 => I64, i32 => I32, u8 => U8, i8 => I8
+);
 
 macro_rules! half_element {
     ($($t:ty => $dtype:ident),*) => {$(
@@ -190,6 +197,8 @@ macro_rules! half_element {
             fn from_i64(x: i64) -> $t { <$t>::from_f64(x as f64) }
             #[inline(always)]
             fn plus(self, other: $t) -> $t { <$t>::from_f32(self.to_f32() + other.to_f32()) }
+            #[inline(always)]
+            fn times(self, other: $t) -> $t { <$t>::from_f32(self.to_f32() * other.to_f32()) }
             #[inline(always)]
             fn direct(_: &[$t]) -> Option<&[f32]> { None }
             #[inline(always)]

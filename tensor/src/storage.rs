@@ -68,6 +68,13 @@ impl Storage {
         Storage { buffer: None }
     }
 
+    /// Memory for `len` elements, which `fill` overwrites.
+    pub(crate) fn filled<T: Element>(len: usize, fill: impl FnOnce(&mut [T])) -> Storage {
+        let mut s = Storage::stale::<T>(len);
+        fill(&mut s.unique_mut::<T>().expect("a fresh buffer is unique")[..len]);
+        s
+    }
+
     /// The elements of `values`.
     pub(crate) fn from_slice<T: Element>(values: &[T]) -> Storage {
         let mut s = Storage::stale::<T>(values.len());

@@ -93,6 +93,42 @@ pub fn fold_int<B: FoldBody, W: Whole>(start: W) -> Fold<W> {
     }
 }
 
+/// Where the elements lie that each result is folded from: the axes of a layout before number `kept` are those of the
+/// results, the axes from there on are folded.
+pub(super) struct Lanes {
+    /// The first element of each result.
+    pub(super) results: Joint<1>,
+    /// Where the runs of a result start, relative to its first element. Their number is small next to the elements'.
+    pub(super) starts: Vec<isize>,
+    /// Elements in each run.
+    pub(super) run: usize,
+    /// The distance between neighbours in a run.
+    pub(super) step: isize,
+}
+
+impl Lanes {
+    pub(super) fn new(layout: &Layout, kept: usize) -> Lanes {
+        let (shape, strides) = (layout.shape(), layout.strides());
+        let results = Layout::strided(shape[..kept].into(), strides[..kept].into(), layout.offset());
+        let rest = Layout::strided(shape[kept..].into(), strides[kept..].into(), 0);
+        let inner = Joint::new(rest.shape(), [&rest]);
+        let mut starts = Vec::with_capacity(inner.runs());
+        inner.for_runs(0..inner.runs(), |_, [at]| starts.push(at as isize));
+        Lanes {
+            results: Joint::new(results.shape(), [&results]),
+            starts,
+            run: inner.inner,
+            step: inner.inner_strides[0],
+        }
+    }
+
+    /// Whether neighbouring results have neighbouring elements, and the elements of one result lie apart: then whole
+    /// rows are folded into a row of results.
+    pub(super) fn are_columns(&self) -> bool {
+        self.results.inner_strides[0] == 1 && self.results.inner > 1 && (self.step != 1 || self.run < 16)
+    }
+}
+
 /// Folds the axes of `layout` from number `kept` on; `out` has the elements of the axes before, dense.
 pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, f: Fold<T::Compute>, par: &Par) {
     if out.is_empty() {
@@ -102,47 +138,19 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         out.fill(T::down(f.start));
         return;
     }
-    let (shape, strides) = (layout.shape(), layout.strides());
-    let kept_layout = Layout::strided(shape[..kept].into(), strides[..kept].into(), layout.offset());
-    let rest = Layout::strided(shape[kept..].into(), strides[kept..].into(), 0);
-    let outer = Joint::new(kept_layout.shape(), [&kept_layout]);
-    let inner = Joint::new(rest.shape(), [&rest]);
-    let (run, step) = (inner.inner, inner.inner_strides[0]);
-    // Where the runs to be folded start, relative to the first. Their number is small next to the elements'.
-    let mut starts = Vec::with_capacity(inner.runs());
-    inner.for_runs(0..inner.runs(), |_, [at]| starts.push(at as isize));
-    let (columns, column_step) = (outer.inner, outer.inner_strides[0]);
-    if column_step == 1 && columns > 1 && (step != 1 || run < 16) {
-        fold_columns(out, x, &outer, &starts, run, step, f, par);
-    } else {
-        let positions = Positions { joint: &outer, columns, column_step };
-        fold_runs(out, x, &positions, &starts, run, step, f, par);
-    }
-}
-
-struct Positions<'a> {
-    joint: &'a Joint<1>,
-    columns: usize,
-    column_step: isize,
+    let lanes = Lanes::new(layout, kept);
+    if lanes.are_columns() { fold_columns(out, x, &lanes, f, par) } else { fold_runs(out, x, &lanes, f, par) }
 }
 
 /// Each output element folds its own runs.
-#[allow(clippy::too_many_arguments)] // the pieces of one reduction, from one caller
-fn fold_runs<T: Element>(
-    out: &mut [T],
-    x: &[T],
-    positions: &Positions<'_>,
-    starts: &[isize],
-    run: usize,
-    step: isize,
-    f: Fold<T::Compute>,
-    par: &Par,
-) {
+fn fold_runs<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compute>, par: &Par) {
+    let Lanes { results, starts, run, step } = lanes;
+    let (run, step) = (*run, *step);
     let work = run * starts.len();
     if out.len() == 1 && work > 2 * GRAIN && step == 1 && starts.len() == 1 {
         // One long run: fixed blocks, folded in order.
         let mut at = 0;
-        positions.joint.for_runs(0..1, |_, [p]| at = (p as isize + starts[0]) as usize);
+        results.for_runs(0..1, |_, [p]| at = (p as isize + starts[0]) as usize);
         let x = &x[at..][..run];
         let parts: Vec<Partial<T>> = par.map(run.div_ceil(GRAIN), |i| {
             let part = &x[i * GRAIN..run.min((i + 1) * GRAIN)];
@@ -154,16 +162,16 @@ fn fold_runs<T: Element>(
         out[0] = T::down(total[0]);
         return;
     }
-    let columns = positions.columns;
+    let columns = results.inner;
     let per_block = (GRAIN / work.max(1)).max(1);
     par.chunks_mut(out, per_block, |block, part| {
         let first = block * per_block;
         let end = first + part.len();
         // The kept elements `first..end` lie in these runs of the kept axes.
-        positions.joint.for_runs(first / columns..end.div_ceil(columns), |r, [p]| {
+        results.for_runs(first / columns..end.div_ceil(columns), |r, [p]| {
             let from = first.max(r * columns);
             for i in from..end.min((r + 1) * columns) {
-                let p = p as isize + (i - r * columns) as isize * positions.column_step;
+                let p = p as isize + (i - r * columns) as isize * results.inner_strides[0];
                 let mut total = [f.start];
                 for &s in starts {
                     (f.into)(&mut total, &[fold_run(x, p + s, step, run, f)]);
@@ -207,17 +215,8 @@ fn fold_run<T: Element>(x: &[T], at: isize, step: isize, n: usize, f: Fold<T::Co
 }
 
 /// Whole rows are folded into a row of outputs.
-#[allow(clippy::too_many_arguments)] // the pieces of one reduction, from one caller
-fn fold_columns<T: Element>(
-    out: &mut [T],
-    x: &[T],
-    outer: &Joint<1>,
-    starts: &[isize],
-    run: usize,
-    step: isize,
-    f: Fold<T::Compute>,
-    par: &Par,
-) {
+fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compute>, par: &Par) {
+    let Lanes { results: outer, starts, run, step } = lanes;
     let columns = outer.inner;
     // Columns are cut so that a stretch of accumulators stays in the cache, and so that there is work to share.
     let width = columns.min(2 * BLOCK);
@@ -233,7 +232,7 @@ fn fold_columns<T: Element>(
             let mut acc = [f.start; 2 * BLOCK];
             let mut up = [T::Compute::default(); 2 * BLOCK];
             for &s in starts {
-                for i in 0..run {
+                for i in 0..*run {
                     let at = (p as isize + s + i as isize * step) as usize + from;
                     let row = &x[at..][..n];
                     match T::direct(row) {

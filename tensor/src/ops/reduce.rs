@@ -9,7 +9,10 @@ use crate::error::{Error, Result, or_panic};
 use crate::kernels::number::{Real, Whole};
 use crate::kernels::reduce::{self, Fold, FoldBody};
 use crate::kind::{Float, Numeric};
+use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
+use crate::ops::scan::shifted;
+use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{FLOATS, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::{IntoDims, Shape};
@@ -18,7 +21,7 @@ use crate::tape::Vjp;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&SUM, &MEAN, &MAX, &MIN];
+pub(crate) static OPS: &[&Op] = &[&SUM, &MEAN, &PROD, &MAX, &MIN];
 
 /// The loops of a reduction, by element type.
 struct FoldTable {
@@ -62,11 +65,40 @@ impl PickFold<f64> for FoldTable {
 pick_fold!(i64 i32 u8 i8);
 
 /// The axes that a call reduces, and the shape with those axes as size 1.
-fn reduced(shape: &Shape, attrs: &Attrs) -> Result<(SmallVec<[usize; 4]>, Shape)> {
+pub(super) fn reduced(shape: &Shape, attrs: &Attrs) -> Result<(SmallVec<[usize; 4]>, Shape)> {
     let axes = shape.axes(&attrs.ints("axes"))?;
     let mut kept = shape.clone();
     axes.iter().for_each(|&a| kept[a] = 1);
     Ok((axes, kept))
+}
+
+/// How many elements each result is reduced from.
+pub(super) fn reduced_count(shape: &Shape, attrs: &Attrs) -> Result<usize> {
+    Ok(reduced(shape, attrs)?.0.iter().map(|&a| shape[a]).product())
+}
+
+/// A reduction over the axes that the attribute `axes` names.
+pub(super) struct Reduction {
+    /// The layout of the input with the axes that are kept first.
+    pub(super) layout: Layout,
+    /// How many axes are kept.
+    pub(super) kept: usize,
+    /// The shape of the result, with reduced axes as size 1 where the attribute `keepdim` is set.
+    pub(super) shape: Shape,
+}
+
+impl Reduction {
+    pub(super) fn of(x: &AnyTensor, attrs: &Attrs) -> Result<Reduction> {
+        let (axes, with_ones) = reduced(x.shape(), attrs)?;
+        let mut order: SmallVec<[usize; 4]> = (0..x.rank()).filter(|a| !axes.contains(a)).collect();
+        let kept = order.len();
+        let shape = match attrs.bool("keepdim") {
+            true => with_ones,
+            false => order.iter().map(|&a| x.shape()[a]).collect(),
+        };
+        order.extend(axes);
+        Ok(Reduction { layout: x.layout().permute(&order), kept, shape })
+    }
 }
 
 /// Folds the axes named by the attributes `axes` and `keepdim`.
@@ -76,41 +108,34 @@ fn forward(call: &mut Call<'_, '_>, table: &FoldTable, empty_is_error: bool) -> 
     if dtype == DType::Bool {
         return Err(unsupported(dtype));
     }
-    let (axes, with_ones) = reduced(x.shape(), call.attrs())?;
-    if empty_is_error && x.elements() == 0 && with_ones.elements() > 0 {
+    let Reduction { layout, kept, shape } = Reduction::of(x, call.attrs())?;
+    let n = shape.elements();
+    if empty_is_error && x.elements() == 0 && n > 0 {
+        let axes = reduced(x.shape(), call.attrs())?.0;
         return Err(Error::new(format!("the reduced axes {:?} of shape {} are empty", &axes[..], x.shape()))
             .help("there is no largest or smallest of no elements"));
     }
-    let kept: SmallVec<[usize; 4]> = (0..x.rank()).filter(|a| !axes.contains(a)).collect();
-    let order: SmallVec<[usize; 4]> = kept.iter().chain(&axes).copied().collect();
-    let shape = match call.attrs().bool("keepdim") {
-        true => with_ones,
-        false => kept.iter().map(|&a| x.shape()[a]).collect(),
-    };
-    let n = shape.elements();
     let storage = with_dtype!(dtype, T => {
         let Some(fold) = PickFold::<<T as Element>::Compute>::pick(table) else { return Err(unsupported(dtype)) };
-        let mut storage = Storage::stale::<T>(n);
-        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-        let layout = x.layout().permute(&order);
-        reduce::reduce::<T>(out, x.storage().slice(), &layout, kept.len(), fold, &Par::of(x.elements()));
-        storage
+        Storage::filled(n, |out: &mut [T]| {
+            reduce::reduce::<T>(out, x.storage().slice(), &layout, kept, fold, &Par::of(x.elements()));
+        })
     });
     Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
 }
 
 /// A gradient of a reduction's output, with the reduced axes back as size 1.
-fn with_axes(cx: &Vjp<'_>, g: &Tensor) -> Tensor {
+pub(super) fn with_axes(cx: &Vjp<'_>, g: &Tensor) -> Tensor {
     let (_, shape) = reduced(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
     g.reshape(&shape)
 }
 
-fn samples_over(g: &mut Gen, x: AnyTensor) -> Vec<Sample> {
+pub(super) fn samples_over(g: &mut Gen, x: AnyTensor) -> Vec<Sample> {
     let axes: Vec<isize> = (0..x.rank() as isize).filter(|_| g.below(2) == 0).collect();
     vec![Sample::new([x], attrs! { axes: &axes[..], keepdim: g.below(2) == 0 })]
 }
 
-fn misuses() -> Vec<Misuse> {
+pub(super) fn misuses() -> Vec<Misuse> {
     let x: AnyTensor = Tensor::zeros([2, 3]).into();
     vec![
         Misuse::new([x.clone()], attrs! { axes: [2i64] }, "axis 2 is out of range for rank 2"),
@@ -174,10 +199,6 @@ pub(crate) static SUM: Op = {
 /// The operation of [`Tensor::mean`].
 pub(crate) static MEAN: Op = {
     static TABLE: FoldTable = FoldTable::float::<Sum>();
-    /// How many elements each output is the mean of.
-    fn count(shape: &Shape, attrs: &Attrs) -> Result<f64> {
-        Ok(reduced(shape, attrs)?.0.iter().map(|&a| shape[a]).product::<usize>() as f64)
-    }
     Op {
         name: "mean",
         operands: &["input"],
@@ -186,7 +207,7 @@ pub(crate) static MEAN: Op = {
             if !dtype.is_float() {
                 return Err(unsupported(dtype).help("convert first: x.to_float().mean()"));
             }
-            let count = count(call.input(0).shape(), call.attrs())?;
+            let count = reduced_count(call.input(0).shape(), call.attrs())? as f64;
             // 16-bit floats have no room for the sum of many: it is taken and divided in F32.
             if dtype.size() == 2 {
                 let x: Tensor = call.input(0).clone().with_edge(Default::default()).downcast()?;
@@ -207,8 +228,8 @@ pub(crate) static MEAN: Op = {
         gradient: Gradient::Rule {
             saves: |_| Saves::NONE,
             vjp: |cx| {
-                let count = count(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
-                let g = cx.g() / count;
+                let count = reduced_count(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
+                let g = cx.g() / count as f64;
                 let g = with_axes(cx, &g).expand(cx.input_shape(0));
                 cx.give(0, g);
             },
@@ -224,6 +245,79 @@ pub(crate) static MEAN: Op = {
                 samples_over(g, x)
             },
             specials: |_| Vec::new(),
+            misuses,
+        },
+    }
+};
+
+/// Product.
+struct Product;
+impl FoldBody for Product {
+    const START: f64 = 1.0;
+    #[inline(always)]
+    fn fold<R: Real>(a: R, b: R) -> R {
+        a * b
+    }
+    #[inline(always)]
+    fn fold_int<W: Whole>(a: W, b: W) -> W {
+        a.wrapping_mul(&b)
+    }
+}
+
+/// The operation of [`Tensor::prod`].
+pub(crate) static PROD: Op = {
+    static TABLE: FoldTable = FoldTable {
+        int: Some(IntFolds {
+            i64: || reduce::fold_int::<Product, i64>(1),
+            i32: || reduce::fold_int::<Product, i32>(1),
+            u8: || reduce::fold_int::<Product, u8>(1),
+            i8: || reduce::fold_int::<Product, i8>(1),
+        }),
+        ..FoldTable::float::<Product>()
+    };
+    /// The product of all other elements: of those before, times of those behind. Nothing is divided, so zeros are like
+    /// all numbers.
+    fn vjp(cx: &mut Vjp<'_>) {
+        let (x, g) = (cx.input::<Float>(0), cx.g());
+        let (axes, _) = reduced(x.shape(), cx.attrs()).expect("checked when it was recorded");
+        let order: Vec<usize> = (0..x.rank()).filter(|a| !axes.contains(a)).chain(axes.iter().copied()).collect();
+        let mut inverse = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(i, &a)| inverse[a] = i);
+        let turned = x.permute(&order);
+        let mut lanes: Shape = turned.shape()[..x.rank() - axes.len()].into();
+        lanes.push(axes.iter().map(|&a| x.shape()[a]).product());
+        let flat = turned.reshape(&lanes);
+        let before = |x: &Tensor| shifted(x, -1, 1, 1.0).cumprod(-1);
+        let others = before(&flat) * before(&flat.flip(-1)).flip(-1);
+        let g = others.reshape(turned.shape()).permute(inverse) * with_axes(cx, &g);
+        cx.give(0, g);
+    }
+    Op {
+        name: "prod",
+        operands: &["input"],
+        forward: |call| forward(call, &TABLE, false),
+        gradient: Gradient::Rule { saves: |_| Saves::INPUT, vjp },
+        info: || OpInfo {
+            family: Family::Reduce,
+            numpy: "prod",
+            torch: "prod",
+            precisions: NUMERIC,
+            samples: |g| {
+                let shape = g.shape(0, 3);
+                let x = g.numbers(&shape, -2.0, 2.0);
+                samples_over(g, x)
+            },
+            specials: |g| {
+                let mut row = |x: [f64; 3], gradient: [f64; 3]| {
+                    let x = g.tensor(&x, &[3].into());
+                    Sample::new([x], attrs! { axes: [0i64] }).with_gradient([gradient.to_vec()])
+                };
+                vec![
+                    row([2.0, 0.0, 4.0], [0.0, 8.0, 0.0]),
+                    row([0.0, 3.0, 0.0], [0.0, 0.0, 0.0]),
+                    row([2.0, 3.0, 4.0], [12.0, 8.0, 6.0]),
+                ]
+            },
             misuses,
         },
     }
@@ -308,14 +402,15 @@ macro_rules! extreme {
 extreme!(MAX, Max, "max", max, f64::NEG_INFINITY, MIN);
 extreme!(MIN, Min, "min", min, f64::INFINITY, MAX);
 
-fn all_axes(rank: usize) -> SmallVec<[isize; 4]> {
+pub(super) fn all_axes(rank: usize) -> SmallVec<[isize; 4]> {
     (0..rank as isize).collect()
 }
 
-/// Defines the methods of a reduction: over all axes, over some, and over some that stay with size 1.
+/// Defines the methods of a reduction: over all axes, over some, and over some that stay with size 1. In brackets, the
+/// attributes that the operation takes beside them.
 macro_rules! reduction {
     (
-        impl [$($generics:tt)*] $Self:ty => $OP:ident {
+        impl [$($generics:tt)*] $Self:ty => $OP:ident -> $Out:ty, ($($p:ident: $t:ty),*) {
             $(#[$doc:meta])*
             $name:ident / $try_name:ident,
             $(#[$doc_axis:meta])*
@@ -326,8 +421,8 @@ macro_rules! reduction {
         impl $($generics)* $Self {
             $(#[$doc])*
             #[track_caller]
-            pub fn $name(&self) -> $Self {
-                or_panic(self.$try_name())
+            pub fn $name(&self $(, $p: $t)*) -> $Out {
+                or_panic(self.$try_name($($p),*))
             }
 
             #[doc = concat!("Fallible form of [`", stringify!($name), "`](Self::", stringify!($name), ").")]
@@ -335,8 +430,9 @@ macro_rules! reduction {
             /// # Errors
             /// Where the other form panics.
             #[track_caller]
-            pub fn $try_name(&self) -> Result<$Self> {
-                apply1(&$OP, attrs! { axes: all_axes(self.rank()) }, &mut [self.into()])
+            pub fn $try_name(&self $(, $p: $t)*) -> Result<$Out> {
+                let attrs = attrs! { axes: all_axes(self.rank()) }$(.with(stringify!($p), $p))*;
+                apply1(&$OP, attrs, &mut [self.into()])
             }
 
             $(#[$doc_axis])*
@@ -344,8 +440,8 @@ macro_rules! reduction {
             /// # Panics
             /// If an axis does not exist, or is named twice.
             #[track_caller]
-            pub fn $axis(&self, axes: impl IntoDims) -> $Self {
-                or_panic(self.$try_axis(axes))
+            pub fn $axis(&self, axes: impl IntoDims $(, $p: $t)*) -> $Out {
+                or_panic(self.$try_axis(axes $(, $p)*))
             }
 
             #[doc = concat!("Fallible form of [`", stringify!($axis), "`](Self::", stringify!($axis), ").")]
@@ -353,8 +449,9 @@ macro_rules! reduction {
             /// # Errors
             /// Where the other form panics.
             #[track_caller]
-            pub fn $try_axis(&self, axes: impl IntoDims) -> Result<$Self> {
-                apply1(&$OP, attrs! { axes: axes.into_dims(self.rank()) }, &mut [self.into()])
+            pub fn $try_axis(&self, axes: impl IntoDims $(, $p: $t)*) -> Result<$Out> {
+                let attrs = attrs! { axes: axes.into_dims(self.rank()) }$(.with(stringify!($p), $p))*;
+                apply1(&$OP, attrs, &mut [self.into()])
             }
 
             #[doc = concat!("[`", stringify!($axis), "`](Self::", stringify!($axis), ") with the reduced axes kept as size 1, so that the result broadcasts against this tensor.")]
@@ -362,8 +459,8 @@ macro_rules! reduction {
             /// # Panics
             /// If an axis does not exist, or is named twice.
             #[track_caller]
-            pub fn $keepdim(&self, axes: impl IntoDims) -> $Self {
-                or_panic(self.$try_keepdim(axes))
+            pub fn $keepdim(&self, axes: impl IntoDims $(, $p: $t)*) -> $Out {
+                or_panic(self.$try_keepdim(axes $(, $p)*))
             }
 
             #[doc = concat!("Fallible form of [`", stringify!($keepdim), "`](Self::", stringify!($keepdim), ").")]
@@ -371,16 +468,17 @@ macro_rules! reduction {
             /// # Errors
             /// Where the other form panics.
             #[track_caller]
-            pub fn $try_keepdim(&self, axes: impl IntoDims) -> Result<$Self> {
-                let axes = axes.into_dims(self.rank());
-                apply1(&$OP, attrs! { axes: axes, keepdim: true }, &mut [self.into()])
+            pub fn $try_keepdim(&self, axes: impl IntoDims $(, $p: $t)*) -> Result<$Out> {
+                let attrs = attrs! { axes: axes.into_dims(self.rank()), keepdim: true }$(.with(stringify!($p), $p))*;
+                apply1(&$OP, attrs, &mut [self.into()])
             }
         }
     };
 }
+pub(super) use reduction;
 
 reduction! {
-    impl [<K: Numeric>] Tensor<K> => SUM {
+    impl [<K: Numeric>] Tensor<K> => SUM -> Tensor<K>, () {
         /// The sum of all elements, as a tensor of rank 0. Integers wrap.
         ///
         /// ```
@@ -400,7 +498,7 @@ reduction! {
 }
 
 reduction! {
-    impl [] Tensor => MEAN {
+    impl [] Tensor => MEAN -> Tensor, () {
         /// The mean of all elements, as a tensor of rank 0. NaN for no elements.
         ///
         /// ```
@@ -420,7 +518,28 @@ reduction! {
 }
 
 reduction! {
-    impl [<K: Numeric>] Tensor<K> => MAX {
+    impl [<K: Numeric>] Tensor<K> => PROD -> Tensor<K>, () {
+        /// The product of all elements, as a tensor of rank 0; 1 for no elements. Integers wrap. The gradient divides by
+        /// nothing: it is right with zeros, too.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].prod().item(), 24.0);
+        /// ```
+        prod / try_prod,
+        /// The product over one or more axes.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1, 2], [3, 4]].prod_axis(0).to_vec::<i64>(), [3, 8]);
+        /// ```
+        prod_axis / try_prod_axis,
+        prod_keepdim / try_prod_keepdim
+    }
+}
+
+reduction! {
+    impl [<K: Numeric>] Tensor<K> => MAX -> Tensor<K>, () {
         /// The largest of all elements, as a tensor of rank 0; NaN if any is NaN. Ties share the gradient evenly.
         ///
         /// # Panics
@@ -432,13 +551,18 @@ reduction! {
         /// ```
         max / try_max,
         /// The largest over one or more axes. Ties share the gradient evenly.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].max_axis(0).to_vec::<f32>(), [3.0, 4.0]);
+        /// ```
         max_axis / try_max_axis,
         max_keepdim / try_max_keepdim
     }
 }
 
 reduction! {
-    impl [<K: Numeric>] Tensor<K> => MIN {
+    impl [<K: Numeric>] Tensor<K> => MIN -> Tensor<K>, () {
         /// The smallest of all elements, as a tensor of rank 0; NaN if any is NaN. Ties share the gradient evenly.
         ///
         /// # Panics
@@ -450,8 +574,43 @@ reduction! {
         /// ```
         min / try_min,
         /// The smallest over one or more axes. Ties share the gradient evenly.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].min_axis(0).to_vec::<f32>(), [1.0, 2.0]);
+        /// ```
         min_axis / try_min_axis,
         min_keepdim / try_min_keepdim
+    }
+}
+
+twin! {
+    impl [<K: Numeric>] Tensor<K> {
+        /// [`max_axis`](Self::max_axis) by its name in PyTorch and NumPy. Ties share the gradient evenly.
+        ///
+        /// # Panics
+        /// If an axis does not exist, or is named twice, or the axes are empty.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 5.0], [3.0, 4.0]].amax(1).to_vec::<f32>(), [5.0, 4.0]);
+        /// ```
+        pub fn amax / try_amax(&self, axes: impl IntoDims) -> Tensor<K> {
+            self.try_max_axis(axes)
+        }
+
+        /// [`min_axis`](Self::min_axis) by its name in PyTorch and NumPy. Ties share the gradient evenly.
+        ///
+        /// # Panics
+        /// If an axis does not exist, or is named twice, or the axes are empty.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 5.0], [3.0, 4.0]].amin(1).to_vec::<f32>(), [1.0, 3.0]);
+        /// ```
+        pub fn amin / try_amin(&self, axes: impl IntoDims) -> Tensor<K> {
+            self.try_min_axis(axes)
+        }
     }
 }
 

@@ -1,21 +1,22 @@
-//! The scatter family: elements added to places picked by index.
+//! The scatter family: elements put or added to places picked by index.
 //!
-//! Indices come dense and checked (see [`gather::outside`](super::gather::outside)). Several additions to one place are
-//! made in the order of their indices, however the work is split, so the bits are the same for any number of threads.
+//! Indices come dense and checked (see [`gather::outside`](super::gather::outside)). What goes to one place goes there
+//! in the order of its indices, however the work is split, so the bits are the same for any number of threads.
 
 use crate::dtype::Element;
-use crate::layout::{Joint, Layout};
+use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
 use crate::shape::Shape;
 
-/// `out[p with its place on axis replaced by at[p]] += x[p]`: `out` is dense of shape `shape`, `at` and `x` are dense
-/// of shape `index`, which on the other axes is at most `shape`.
-pub fn scatter_add<T: Element>(
+/// `out[p with its place on axis replaced by at[p]] = f(that, x[p])`: `out` is dense of shape `shape`, `at` and `x` are
+/// dense of shape `index`, which on the other axes is at most `shape`.
+pub fn scatter<T: Element>(
     out: &mut [T],
     shape: &Shape,
     axis: usize,
     (at, index): (&[i64], &Shape),
     x: &[T],
+    f: impl Fn(T, T) -> T + Sync,
     par: &Par,
 ) {
     if at.is_empty() {
@@ -23,31 +24,37 @@ pub fn scatter_add<T: Element>(
     }
     let mut strides = shape.strides();
     let along = std::mem::replace(&mut strides[axis], 0);
-    // Blocks of the first axis are independent of one another, unless it is the one that the index walks.
-    let (rows, row) = if axis == 0 { (1, out.len()) } else { (index[0], out.len() / shape[0]) };
-    let of_row = at.len() / rows;
-    let per_block = (GRAIN / of_row).max(1);
-    par.chunks_mut(&mut out[..rows * row], per_block * row, |block, part| {
-        let mut part_shape = index.clone();
-        if axis != 0 {
-            part_shape[0] = part.len() / row;
+    let target = Layout::strided(index.clone(), strides, 0);
+    let source = Layout::dense(index.clone());
+    // Positions of an axis are independent of one another, unless it is the one that the index walks.
+    let split = (0..index.rank()).find(|&a| a != axis);
+    let positions = split.map_or(1, |a| index[a]);
+    let together = (GRAIN * positions / at.len()).clamp(1, positions);
+    let shared = SharedMut::new(out);
+    par.for_each(positions.div_ceil(together), |block| {
+        let mut cuts: Vec<Cut> = index.iter().map(|&count| Cut { start: 0, step: 1, count }).collect();
+        if let Some(axis) = split {
+            let start = block * together;
+            cuts[axis] = Cut { start, step: 1, count: together.min(positions - start) };
         }
-        let first = block * per_block * of_row;
-        let (at, x) = (&at[first..], &x[first..]);
-        let joint = Joint::new(&part_shape, [&Layout::strided(part_shape.clone(), strides.clone(), 0)]);
-        let (inner, step) = (joint.inner, joint.inner_strides[0]);
-        joint.for_runs(0..joint.runs(), |run, [to]| {
-            let run = run * inner..(run + 1) * inner;
-            for (k, (&i, &v)) in at[run.clone()].iter().zip(&x[run]).enumerate() {
-                let o = &mut part[(to as isize + k as isize * step + i as isize * along) as usize];
-                *o = o.plus(v);
+        let (target, source) = (target.slice(&cuts), source.slice(&cuts));
+        let joint = Joint::new(target.shape(), [&target, &source]);
+        let [to_step, from_step] = joint.inner_strides;
+        joint.for_runs(0..joint.runs(), |_, [to, from]| {
+            for k in 0..joint.inner as isize {
+                let from = (from as isize + k * from_step) as usize;
+                let to = (to as isize + k * to_step + at[from] as isize * along) as usize;
+                // SAFETY: each block writes to its own positions of the axis that is split, and there is one block
+                // where none is.
+                let o = unsafe { &mut shared.range(to..to + 1)[0] };
+                *o = f(*o, x[from]);
             }
         });
     });
 }
 
 /// Elements next to one another that a block of [`index_add`] adds to.
-const WIDTH: usize = 256;
+const WIDTH: usize = 64;
 
 /// `out[b, at[j], a] += x[b, j, a]`, all dense; given are the numbers of `b`, of positions in `out`, and of `a`.
 pub fn index_add<T: Element>(out: &mut [T], [before, positions, after]: [usize; 3], at: &[i64], x: &[T], par: &Par) {

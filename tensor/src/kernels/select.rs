@@ -32,3 +32,13 @@ pub fn select<T: Element>(
         });
     });
 }
+
+/// The positions of the elements of `x` that are not 0, in order.
+pub fn positions<T: Element>(x: &[T], par: &Par) -> Vec<i64> {
+    let of_block = |i: usize| {
+        let block = &x[i * GRAIN..x.len().min((i + 1) * GRAIN)];
+        let found = block.iter().enumerate().filter(|(_, v)| **v != T::default());
+        found.map(|(k, _)| (i * GRAIN + k) as i64).collect::<Vec<i64>>()
+    };
+    par.map(x.len().div_ceil(GRAIN), of_block).concat()
+}

@@ -1,48 +1,238 @@
 //! The sort family: the order of the elements of a lane.
+//!
+//! The order is that of unsigned integer keys: numbers as usual, both zeros alike, NaN above all others. A key packed
+//! with the element's position is sorted as one integer, so that equal elements keep their order.
 
-use std::cmp::Ordering;
-
-use crate::dtype::Element;
+use crate::dtype::{DType, Element};
 use crate::par::{GRAIN, Par};
 
-/// The order of two elements, NaN above all others.
-fn order<T: PartialOrd>(a: &T, b: &T) -> Ordering {
-    let nan = |x: &T| x.partial_cmp(x).is_none();
-    a.partial_cmp(b).unwrap_or_else(|| nan(a).cmp(&nan(b)))
+/// The key of an element. Of elements with at most 32 bits, it is below 2^32.
+#[inline(always)]
+fn key<C: Element>(x: C) -> u64 {
+    if x.partial_cmp(&x).is_none() {
+        return last_key::<C>();
+    }
+    // Both zeros have one key.
+    let x = if x == C::default() { C::default() } else { x };
+    match C::DTYPE {
+        DType::F32 => {
+            let bits: u32 = bytemuck::cast(x);
+            (if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }) as u64
+        }
+        DType::F64 => {
+            let bits: u64 = bytemuck::cast(x);
+            if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+        }
+        DType::I64 => x.to_i64() as u64 ^ 1 << 63,
+        // Narrow integers, moved up to be positive.
+        _ => (x.to_i64() + (1 << 31)) as u64,
+    }
+}
+
+/// The largest key, which NaN has.
+fn last_key<C: Element>() -> u64 {
+    if is_wide::<C>() { u64::MAX } else { u32::MAX as u64 }
+}
+
+fn is_wide<C: Element>() -> bool {
+    size_of::<C>() == 8
+}
+
+/// A key and a position in one integer.
+trait Packed: Copy + Ord + Default {
+    /// Steps of a sort by digits.
+    const DIGITS: usize;
+    fn pack(key: u64, at: usize) -> Self;
+    fn at(self) -> usize;
+    /// Digit number `i` of the key, from the least.
+    fn digit(self, i: usize) -> usize;
+}
+
+/// Bits of a digit.
+const BITS: usize = 11;
+
+macro_rules! packed {
+    ($($t:ty: $half:literal)*) => {$(
+        impl Packed for $t {
+            const DIGITS: usize = usize::div_ceil($half, BITS);
+            #[inline(always)]
+            fn pack(key: u64, at: usize) -> $t {
+                (key as $t) << $half | at as $t
+            }
+            #[inline(always)]
+            fn at(self) -> usize {
+                (self & ((1 << $half) - 1)) as usize
+            }
+            #[inline(always)]
+            fn digit(self, i: usize) -> usize {
+                (self >> ($half + i * BITS)) as usize & ((1 << BITS) - 1)
+            }
+        }
+    )*};
+}
+packed! { u64: 32 u128: 64 }
+
+/// Calls `$f` with the packed form that holds keys of `$T` and positions below `$n`.
+macro_rules! with_packed {
+    ($T:ty, $n:expr, $P:ident => $f:expr) => {
+        if is_wide::<<$T as Element>::Compute>() || $n > u32::MAX as usize {
+            type $P = u128;
+            $f
+        } else {
+            type $P = u64;
+            $f
+        }
+    };
+}
+
+/// Keys and positions of a lane; in reverse order of keys where `descending`.
+fn pack<T: Element, P: Packed>(out: &mut Vec<P>, x: &[T], descending: bool) {
+    let flip = if descending { last_key::<T::Compute>() } else { 0 };
+    out.clear();
+    out.extend(x.iter().enumerate().map(|(i, v)| P::pack(key(v.up()) ^ flip, i)));
+}
+
+/// Sorts by digits from the least, each step keeping the order of the one before; a short lane by comparison.
+fn sort<P: Packed>(x: &mut Vec<P>, spare: &mut Vec<P>) {
+    if x.len() < 2048 {
+        return x.sort_unstable();
+    }
+    spare.resize(x.len(), P::default());
+    let mut counts = vec![[0usize; 1 << BITS]; P::DIGITS];
+    for &v in &*x {
+        counts.iter_mut().enumerate().for_each(|(i, count)| count[v.digit(i)] += 1);
+    }
+    for (i, count) in counts.iter_mut().enumerate() {
+        if count[x[0].digit(i)] == x.len() {
+            continue; // All have this digit.
+        }
+        let mut at = 0;
+        for c in count.iter_mut() {
+            (*c, at) = (at, at + *c);
+        }
+        for &v in &*x {
+            let place = &mut count[v.digit(i)];
+            spare[*place] = v;
+            *place += 1;
+        }
+        std::mem::swap(x, spare);
+    }
 }
 
 /// For each lane of `n` elements of `x`, the positions of its elements in sorted order. Equal elements, and NaN, keep
 /// their order.
 pub fn argsort<T: Element>(out: &mut [i64], x: &[T], n: usize, descending: bool, par: &Par) {
+    for_lanes(out, n, x, n, par, |out, x| {
+        with_packed!(T, n, P => {
+            let (mut order, mut spare) = (Vec::<P>::with_capacity(n), Vec::new());
+            for (out, x) in out.chunks_mut(n).zip(x.chunks(n)) {
+                pack(&mut order, x, descending);
+                sort(&mut order, &mut spare);
+                out.iter_mut().zip(&order).for_each(|(o, v)| *o = v.at() as i64);
+            }
+        })
+    });
+}
+
+/// For each lane of `n` elements of `x`, the positions of the first `k` in sorted order, in that order.
+pub fn topk<T: Element>(out: &mut [i64], k: usize, x: &[T], n: usize, descending: bool, par: &Par) {
+    for_lanes(out, k, x, n, par, |out, x| {
+        with_packed!(T, n, P => {
+            let mut order = Vec::<P>::with_capacity(n);
+            for (out, x) in out.chunks_mut(k).zip(x.chunks(n)) {
+                pack(&mut order, x, descending);
+                order.select_nth_unstable(k - 1);
+                order[..k].sort_unstable();
+                out.iter_mut().zip(&order).for_each(|(o, v)| *o = v.at() as i64);
+            }
+        })
+    });
+}
+
+/// For each lane of `n` elements of `x`, at least one, the position of the element in the middle of the sorted order,
+/// the lower of two; of the first NaN, where there is one.
+pub fn median<T: Element>(out: &mut [i64], x: &[T], n: usize, par: &Par) {
+    for_lanes(out, 1, x, n, par, |out, x| {
+        with_packed!(T, n, P => {
+            let mut order = Vec::<P>::with_capacity(n);
+            for (out, x) in out.iter_mut().zip(x.chunks(n)) {
+                if let Some(nan) = x.iter().position(|v| v.partial_cmp(v).is_none()) {
+                    *out = nan as i64;
+                    continue;
+                }
+                pack(&mut order, x, false);
+                *out = order.select_nth_unstable((n - 1) / 2).1.at() as i64;
+            }
+        })
+    });
+}
+
+/// Calls `f` with blocks of whole lanes: of the output, with `k` elements in each, and of the input, with `n`.
+fn for_lanes<T: Sync, O: Send>(
+    out: &mut [O],
+    k: usize,
+    x: &[T],
+    n: usize,
+    par: &Par,
+    f: impl Fn(&mut [O], &[T]) + Sync,
+) {
     if out.is_empty() {
         return;
     }
-    let lanes = (GRAIN / n).max(1) * n;
-    par.chunks_mut(out, lanes, |block, part| {
-        let x = &x[block * lanes..][..part.len()];
-        let mut keyed: Vec<(T::Compute, i64)> = Vec::with_capacity(n);
-        for (out, x) in part.chunks_mut(n).zip(x.chunks(n)) {
-            keyed.clear();
-            keyed.extend(x.iter().zip(0..).map(|(v, i)| (v.up(), i)));
-            match descending {
-                true => keyed.sort_by(|a, b| order(&b.0, &a.0)),
-                false => keyed.sort_by(|a, b| order(&a.0, &b.0)),
-            }
-            out.iter_mut().zip(&keyed).for_each(|(o, k)| *o = k.1);
+    let lanes = (GRAIN / n).max(1);
+    par.chunks_mut(out, lanes * k, |block, out| f(out, &x[block * lanes * n..][..out.len() / k * n]));
+}
+
+/// For each lane of `n` elements of `x`, those at the `k` positions that `at` holds for it.
+pub fn pick<T: Element>(out: &mut [T], x: &[T], n: usize, at: &[i64], k: usize, par: &Par) {
+    if out.is_empty() {
+        return;
+    }
+    let lanes = (GRAIN / k).max(1);
+    par.chunks_mut(out, lanes * k, |block, out| {
+        let first = block * lanes;
+        for ((out, x), at) in out.chunks_mut(k).zip(x[first * n..].chunks(n)).zip(at[first * k..].chunks(k)) {
+            out.iter_mut().zip(at).for_each(|(o, &i)| *o = x[i as usize]);
         }
     });
 }
 
-/// For each lane of `n` elements, those of `x` at the positions `at`.
-pub fn pick<T: Element>(out: &mut [T], x: &[T], at: &[i64], n: usize, par: &Par) {
-    if out.is_empty() {
-        return;
+/// Distinct elements in sorted order, the place of each element among them, and how many equal each.
+pub fn unique<T: Element>(x: &[T]) -> (Vec<T>, Vec<i64>, Vec<i64>) {
+    let mut order = vec![0; x.len()];
+    argsort(&mut order, x, x.len().max(1), false, &Par::sequential());
+    let (mut values, mut inverse, mut counts) = (Vec::<T>::new(), vec![0; x.len()], Vec::new());
+    for at in order {
+        let v = x[at as usize];
+        match values.last() {
+            Some(last) if key(last.up()) == key(v.up()) => {}
+            _ => {
+                values.push(v);
+                counts.push(0);
+            }
+        }
+        let place = values.len() - 1;
+        inverse[at as usize] = place as i64;
+        counts[place] += 1;
     }
-    let lanes = (GRAIN / n).max(1) * n;
-    par.chunks_mut(out, lanes, |block, part| {
-        let from = block * lanes;
-        for ((out, x), at) in part.chunks_mut(n).zip(x[from..].chunks(n)).zip(at[from..].chunks(n)) {
-            out.iter_mut().zip(at).for_each(|(o, &i)| *o = x[i as usize]);
+    (values, inverse, counts)
+}
+
+/// For each element of `values`, where it goes in the sorted lane of `n` elements that belongs to it: before the
+/// elements that equal it, or after them where `right`. There is one lane for all, or as many as there are stretches of
+/// `each` values.
+pub fn search<T: Element>(
+    out: &mut [i64],
+    (lanes, n): (&[T], usize),
+    (values, each): (&[T], usize),
+    right: bool,
+    par: &Par,
+) {
+    par.chunks_mut(out, GRAIN, |block, out| {
+        for (i, o) in out.iter_mut().enumerate() {
+            let i = block * GRAIN + i;
+            let (lane, v) = (&lanes[i / each * n..][..n], key(values[i].up()));
+            *o = lane.partition_point(|x| key(x.up()) < v || right && key(x.up()) == v) as i64;
         }
     });
 }
@@ -72,9 +262,8 @@ pub fn extreme<T: Element>(out: &mut [i64], x: &[T], n: usize, largest: bool, pa
         *out = winners[first(&of_winners)] as i64;
         return;
     }
-    let lanes = (GRAIN / n).max(1);
-    par.chunks_mut(out, lanes, |block, part| {
-        for (o, x) in part.iter_mut().zip(x[block * lanes * n..].chunks(n)) {
+    for_lanes(out, 1, x, n, par, |out, x| {
+        for (o, x) in out.iter_mut().zip(x.chunks(n)) {
             *o = first(x) as i64;
         }
     });

@@ -1,29 +1,30 @@
-//! Picking by index, and its reverse, adding by index. Each is the gradient of the other.
+//! Picking by index. Its gradient is adding by index, see `scatter`.
 //!
 //! An index is a position from the start of its axis. One outside, which a negative one is too, is an error: it
 //! would more often be a mistake in the data than a wish to count from the end.
 
 use crate::attrs;
-use crate::dispatch::{Call, Gradient, Needs, Op, Outputs, Saves, apply1};
+use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1, in_op};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{gather, scatter};
-use crate::kind::{Int, Kind, Numeric};
+use crate::kernels::gather;
+use crate::kind::{Int, Kind};
 use crate::ops::cast::cast;
-use crate::ops::elementwise::unsupported;
-use crate::ops::shape::{copied, dense, one};
+use crate::ops::elementwise::demand_float;
+use crate::ops::scatter::{INDEX_ADD, SCATTER_ADD};
+use crate::ops::shape::{dense, one};
 use crate::ops::twin;
 use crate::par::Par;
-use crate::registry::{ALL, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
+use crate::registry::{ALL, FLOATS, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::{Shape, checked_shape};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&GATHER, &SCATTER_ADD, &INDEX_SELECT, &INDEX_ADD];
+pub(crate) static OPS: &[&Op] = &[&GATHER, &INDEX_SELECT, &EMBEDDING];
 
 /// The indices as a dense tensor of `I64`, each a position of an axis of that size.
-fn checked_index(index: &AnyTensor, axis: usize, size: usize) -> Result<AnyTensor> {
+pub(super) fn checked_index(index: &AnyTensor, axis: usize, size: usize) -> Result<AnyTensor> {
     let index = dense(cast(index.int()?.as_any(), DType::I64));
     let at = positions(&index);
     let Some(wrong) = gather::outside(at, size) else { return Ok(index) };
@@ -41,7 +42,7 @@ fn checked_index(index: &AnyTensor, axis: usize, size: usize) -> Result<AnyTenso
     }))
 }
 
-fn positions(index: &AnyTensor) -> &[i64] {
+pub(super) fn positions(index: &AnyTensor) -> &[i64] {
     &index.storage().slice::<i64>()[..index.elements()]
 }
 
@@ -50,62 +51,39 @@ macro_rules! picked {
     ($x:expr, $shape:expr, |$out:ident, $elements:ident, $par:ident| $kernel:expr) => {{
         let (x, shape): (&AnyTensor, Shape) = ($x, $shape);
         let n = shape.elements();
-        let storage = with_dtype!(x.dtype(), T => {
-            let mut storage = Storage::stale::<T>(n);
-            let $out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+        let storage = with_dtype!(x.dtype(), T => Storage::filled(n, |$out: &mut [T]| {
             let ($elements, $par) = (x.storage().slice::<T>(), &Par::of(n));
-            $kernel;
-            storage
-        });
+            $kernel
+        }));
         one(AnyTensor::dense(storage, shape, x.dtype()))
     }};
 }
 
-/// Input 0, in its own memory where it can be, with what `kernel` adds to it of input 2. 16-bit floats are summed in
-/// `F32` and rounded once.
-macro_rules! added {
-    ($call:expr, |$out:ident, $elements:ident, $par:ident| $kernel:expr) => {{
-        let call: &mut Call<'_, '_> = $call;
-        let (shape, dtype) = (call.input(0).shape().clone(), call.input(0).dtype());
-        let wide = if dtype.is_float() && dtype.size() == 2 { DType::F32 } else { dtype };
-        let mut base = match call.reuse(0) {
-            Some(storage) => AnyTensor::dense(storage, shape, dtype),
-            None => copied(call.input(0)),
-        };
-        if wide != dtype {
-            base = cast(&base, wide);
-        }
-        let src = dense(cast(call.input(2), wide));
-        let n = base.elements();
-        with_dtype!(wide wide, T => {
-            let $out = &mut base.storage_mut().unique_mut::<T>().expect("reused, copied or cast")[..n];
-            let ($elements, $par) = (src.storage().slice::<T>(), &Par::of(src.elements()));
-            $kernel;
-        });
-        one(if wide == dtype { base } else { cast(&base, dtype) })
-    }};
-}
-
-/// What the rules of both additions read: the index, where the addend needs a gradient.
-fn saves_index(needs: Needs) -> Saves {
-    if needs.has(2) { Saves::NONE.and_input(1) } else { Saves::NONE }
-}
-
-/// Checks that an index goes with a tensor it picks from element by element.
-fn check_fits(index: &Shape, x: &Shape, axis: usize) -> Result<()> {
+/// The axis and the index of an operation whose inputs are a tensor, one index for each element that is picked from it
+/// or put into it, and where there are three, what is put in.
+pub(super) fn axis_and_index(call: &Call<'_, '_>) -> Result<(usize, AnyTensor)> {
+    let (x, index) = (call.input(0).shape(), call.input(1).shape());
+    let axis = x.axis(call.attrs().int("axis"))?;
+    if call.len() > 2 && call.input(2).shape() != index {
+        return Err(Error::new(format!("the index has shape {index}, src {}", call.input(2).shape()))
+            .help("give one index for each element of src"));
+    }
     if index.rank() != x.rank() {
         let e = Error::new(format!("the index has rank {}, the input rank {}", index.rank(), x.rank()));
-        return Err(e.help("give one index for each element of the result; index_select takes whole slices"));
+        return Err(e.help(match call.len() {
+            2 => "give one index for each element of the result; index_select takes whole slices",
+            _ => "give one index for each element of src; index_add adds whole slices",
+        }));
     }
-    match (0..x.rank()).find(|&a| a != axis && index[a] > x[a]) {
-        None => Ok(()),
-        Some(a) => Err(Error::new(format!("the index has size {} on axis {a}, the input only {}", index[a], x[a]))
-            .help(format!("on every axis but {axis}, the index must not be larger than the input"))),
+    if let Some(a) = (0..x.rank()).find(|&a| a != axis && index[a] > x[a]) {
+        let e = Error::new(format!("the index has size {} on axis {a}, the input only {}", index[a], x[a]));
+        return Err(e.help(format!("on every axis but {axis}, the index must not be larger than the input")));
     }
+    Ok((axis, checked_index(call.input(1), axis, x[axis])?))
 }
 
 /// An axis of `x`, and an index that may be used with it element by element.
-fn sample_index(g: &mut Gen, x: &Shape) -> (isize, AnyTensor) {
+pub(super) fn sample_index(g: &mut Gen, x: &Shape) -> (isize, AnyTensor) {
     let axis = g.below(x.rank());
     let mut shape = x.clone();
     for (a, s) in shape.iter_mut().enumerate() {
@@ -115,7 +93,7 @@ fn sample_index(g: &mut Gen, x: &Shape) -> (isize, AnyTensor) {
     (if g.below(2) == 0 { axis as isize } else { axis as isize - x.rank() as isize }, index)
 }
 
-fn ints<const N: usize>(values: [i64; N]) -> AnyTensor {
+pub(super) fn ints<const N: usize>(values: [i64; N]) -> AnyTensor {
     Tensor::<Int>::from_slice(&values, [N]).into()
 }
 
@@ -123,9 +101,7 @@ fn ints<const N: usize>(values: [i64; N]) -> AnyTensor {
 pub(crate) static GATHER: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let x = call.input(0);
-        let axis = x.shape().axis(call.attrs().int("axis"))?;
-        check_fits(call.input(1).shape(), x.shape(), axis)?;
-        let index = checked_index(call.input(1), axis, x.shape()[axis])?;
+        let (axis, index) = axis_and_index(call)?;
         let shape = index.shape();
         picked!(x, shape.clone(), |out, elements, par| {
             gather::gather(out, shape, elements, x.layout(), axis, positions(&index), par)
@@ -177,84 +153,8 @@ pub(crate) static GATHER: Op = {
     }
 };
 
-/// The operation of [`Tensor::scatter_add`].
-pub(crate) static SCATTER_ADD: Op = {
-    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        let dtype = call.same_dtype_of([0, 2])?;
-        if dtype == DType::Bool {
-            return Err(unsupported(dtype));
-        }
-        let shape = call.input(0).shape().clone();
-        let axis = shape.axis(call.attrs().int("axis"))?;
-        if call.input(1).shape() != call.input(2).shape() {
-            let (index, src) = (call.input(1).shape(), call.input(2).shape());
-            return Err(Error::new(format!("the index has shape {index}, what is added {src}"))
-                .help("give one index for each element that is added"));
-        }
-        check_fits(call.input(1).shape(), &shape, axis)?;
-        let index = checked_index(call.input(1), axis, shape[axis])?;
-        added!(call, |out, elements, par| {
-            scatter::scatter_add(out, &shape, axis, (positions(&index), index.shape()), elements, par)
-        })
-    }
-    Op {
-        name: "scatter_add",
-        operands: &["input", "index", "src"],
-        forward,
-        gradient: Gradient::Rule {
-            saves: saves_index,
-            vjp: |cx| {
-                let g = cx.g();
-                if cx.needs(2) {
-                    let picked = g.gather(cx.attrs().int("axis"), &cx.input::<Int>(1));
-                    cx.give(2, picked);
-                }
-                cx.give(0, g);
-            },
-        },
-        info: || OpInfo {
-            family: Family::Scatter,
-            numpy: "",
-            torch: "scatter_add",
-            precisions: NUMERIC,
-            samples: |g| {
-                let shape = g.shape(1, 3);
-                let (axis, index) = sample_index(g, &shape);
-                let src = g.numbers(&index.shape().clone(), -2.0, 2.0);
-                vec![Sample::new([g.numbers(&shape, -2.0, 2.0), index, src], attrs! { axis: axis })]
-            },
-            specials: |g| {
-                let (x, src) = (g.tensor(&[1.0, 2.0], &[2].into()), g.tensor(&[3.0, 4.0, 5.0], &[3].into()));
-                let same = Sample::new([x, ints([1, 1, 1]), src], attrs! { axis: 0 });
-                vec![same.with_gradient([vec![1.0, 1.0], vec![], vec![1.0, 1.0, 1.0]])]
-            },
-            misuses: || {
-                let x: AnyTensor = Tensor::zeros([3]).into();
-                vec![
-                    Misuse::new(
-                        [x.clone(), ints([0, 1]), x.clone()],
-                        attrs! { axis: 0 },
-                        "the index has shape [2], what is added [3]",
-                    ),
-                    Misuse::new(
-                        [x.clone(), ints([0, 1, 4]), x.clone()],
-                        attrs! { axis: 0 },
-                        "index 4 at position [2] is out of range for axis 0 of size 3",
-                    ),
-                    Misuse::new(
-                        [x.clone(), ints([0, 1, 2]), Tensor::zeros([3]).to_dtype(DType::F64).into()],
-                        attrs! { axis: 0 },
-                        "precisions differ: F32 and F64",
-                    ),
-                    Misuse::new([x.clone(), ints([0, 1, 2]), x], attrs! { axis: 1 }, "axis 1 is out of range"),
-                ]
-            },
-        },
-    }
-};
-
 /// `x` with the index's shape in the place of `axis`.
-fn with_index_shape(x: &Shape, axis: usize, index: &Shape) -> Shape {
+pub(super) fn with_index_shape(x: &Shape, axis: usize, index: &Shape) -> Shape {
     x[..axis].iter().chain(index.iter()).chain(&x[axis + 1..]).copied().collect()
 }
 
@@ -312,7 +212,7 @@ pub(crate) static INDEX_SELECT: Op = {
     }
 };
 
-fn sample_select(g: &mut Gen) -> (Shape, isize, AnyTensor) {
+pub(super) fn sample_select(g: &mut Gen) -> (Shape, isize, AnyTensor) {
     let x = g.shape(1, 3);
     let axis = g.below(x.rank());
     let mut shape = g.shape(0, 2);
@@ -324,69 +224,74 @@ fn sample_select(g: &mut Gen) -> (Shape, isize, AnyTensor) {
     (x, axis, index)
 }
 
-/// The operation of [`Tensor::index_add`].
-pub(crate) static INDEX_ADD: Op = {
+/// The operation of [`Tensor::embedding`].
+pub(crate) static EMBEDDING: Op = {
+    fn padding(attrs: &Attrs) -> Option<isize> {
+        attrs.get("padding_idx").map(|_| attrs.int("padding_idx"))
+    }
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        let dtype = call.same_dtype_of([0, 2])?;
-        if dtype == DType::Bool {
-            return Err(unsupported(dtype));
+        let table = call.input(0);
+        demand_float(table.dtype())?;
+        let (shape, rows) = (table.shape(), table.shape().first().copied().unwrap_or(0));
+        if shape.rank() == 0 {
+            return Err(Error::new("the table has rank 0").help("a table is [words, features]"));
         }
-        let shape = call.input(0).shape().clone();
-        let axis = shape.axis(call.attrs().int("axis"))?;
-        let want = with_index_shape(&shape, axis, call.input(1).shape());
-        if call.input(2).shape() != &want {
-            return Err(Error::new(format!("what is added has shape {}, not {want}", call.input(2).shape())).help(
-                format!("it must have the shape of the input, with that of the index in the place of axis {axis}"),
-            ));
+        if let Some(row) = padding(call.attrs()).filter(|&p| p < 0 || p as usize >= rows) {
+            let e = Error::new(format!("padding_idx {row} is no row of the table, which has {rows}"));
+            return Err(e.kind_of(ErrorKind::Index));
         }
-        let index = checked_index(call.input(1), axis, shape[axis])?;
-        let sizes = [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()];
-        added!(call, |out, elements, par| { scatter::index_add(out, sizes, positions(&index), elements, par) })
+        let index = checked_index(call.input(1), 0, rows)?;
+        let shape = with_index_shape(shape, 0, index.shape());
+        let shape = checked_shape(&shape.iter().map(|&s| s as isize).collect::<Vec<_>>())?;
+        picked!(table, shape, |out, elements, par| {
+            gather::index_select(out, elements, table.layout(), 0, positions(&index), par)
+        })
     }
     Op {
-        name: "index_add",
-        operands: &["input", "index", "src"],
+        name: "embedding",
+        operands: &["table", "index"],
         forward,
         gradient: Gradient::Rule {
-            saves: saves_index,
+            saves: |_| Saves::NONE.and_input(1),
             vjp: |cx| {
-                let g = cx.g();
-                if cx.needs(2) {
-                    let picked = g.index_select(cx.attrs().int("axis"), &cx.input::<Int>(1));
-                    cx.give(2, picked);
+                let (mut g, index) = (cx.g(), cx.input::<Int>(1));
+                if let Some(row) = padding(cx.attrs()) {
+                    let mut shape = index.shape().clone();
+                    (index.rank()..g.rank()).for_each(|_| shape.push(1));
+                    let zero = Tensor::full_dtype([0usize; 0], 0.0, g.dtype());
+                    g = index.ne(row as i64).reshape(&shape).where_(&g, &zero);
                 }
-                cx.give(0, g);
+                cx.give_into(0, &INDEX_ADD, attrs! { axis: 0 }, [index.into(), g.into()]);
             },
         },
         info: || OpInfo {
-            family: Family::Scatter,
+            family: Family::Gather,
             numpy: "",
-            torch: "index_add",
-            precisions: NUMERIC,
+            torch: "nn.functional.embedding",
+            precisions: FLOATS,
             samples: |g| {
-                let (x, axis, index) = sample_select(g);
-                let at = x.axis(axis).expect("a valid axis");
-                let src = g.numbers(&with_index_shape(&x, at, index.shape()), -2.0, 2.0);
-                vec![Sample::new([g.numbers(&x, -2.0, 2.0), index, src], attrs! { axis: axis })]
+                let table: Shape = [1 + g.below(4), 1 + g.below(3)].into();
+                let shape = g.shape(0, 2);
+                let index = g.ints(&shape, 0, table[0] as i64);
+                vec![Sample::new([g.numbers(&table, -2.0, 2.0), index], Attrs::NONE)]
             },
             specials: |g| {
-                let (x, src) = (g.tensor(&[1.0, 2.0], &[2, 1].into()), g.tensor(&[3.0, 4.0, 5.0], &[3, 1].into()));
-                let same = Sample::new([x, ints([0, 0, 0]), src], attrs! { axis: 0 });
-                vec![same.with_gradient([vec![1.0, 1.0], vec![], vec![1.0, 1.0, 1.0]])]
+                // The row of the padding is read, and gets no gradient.
+                let table = g.tensor(&[1.0, 2.0, 3.0, 4.0], &[2, 2].into());
+                let call = Sample::new([table, ints([1, 0, 1])], attrs! { padding_idx: 0 });
+                vec![call.with_gradient([vec![0.0, 0.0, 2.0, 2.0], vec![]])]
             },
             misuses: || {
-                let x: AnyTensor = Tensor::zeros([2, 3]).into();
+                let table: AnyTensor = Tensor::zeros([2, 3]).into();
                 vec![
                     Misuse::new(
-                        [x.clone(), ints([0]), x.clone()],
-                        attrs! { axis: 0 },
-                        "what is added has shape [2, 3], not [1, 3]",
-                    ),
-                    Misuse::new(
-                        [x.clone(), ints([0, 2]), x],
-                        attrs! { axis: 0 },
+                        [table.clone(), ints([0, 2])],
+                        Attrs::NONE,
                         "index 2 at position [1] is out of range for axis 0 of size 2",
                     ),
+                    Misuse::new([table.clone(), ints([0])], attrs! { padding_idx: 2 }, "padding_idx 2 is no row"),
+                    Misuse::new([Tensor::zeros(()).into(), ints([0])], Attrs::NONE, "the table has rank 0"),
+                    Misuse::new([table.clone(), table], Attrs::NONE, "expected a tensor of kind Int"),
                 ]
             },
         },
@@ -429,46 +334,62 @@ twin! {
         pub fn index_select / try_index_select(&self, axis: isize, index: &Tensor<Int>) -> Tensor<K> {
             apply1(&INDEX_SELECT, attrs! { axis: axis }, &mut [self.into(), index.into()])
         }
+
+        /// [`gather`](Self::gather) with NumPy's rule for the other axes: there, sizes of 1 of either tensor broadcast.
+        /// It takes what `argsort` and `argmax_keepdim` give.
+        ///
+        /// # Panics
+        /// If an index is not a position of the axis (a negative one is not), the ranks differ, or sizes on another
+        /// axis differ and neither is 1.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// let x = tensor![[3.0, 1.0], [2.0, 4.0]];
+        /// assert_eq!(x.take_along_axis(&x.argsort(1, false), 1).to_vec::<f32>(), [1.0, 3.0, 2.0, 4.0]);
+        /// assert_eq!(x.take_along_axis(&tensor![[1]], 1).to_vec::<f32>(), [1.0, 4.0]);
+        /// ```
+        pub fn take_along_axis / try_take_along_axis(&self, index: &Tensor<Int>, axis: isize) -> Tensor<K> {
+            let at = std::panic::Location::caller();
+            let (x, i) = (self.shape(), index.shape());
+            let shapes = x.axis(axis).and_then(|axis| {
+                if i.rank() != x.rank() {
+                    return Err(Error::new(format!("the index has rank {}, the input rank {}", i.rank(), x.rank())));
+                }
+                let with = |shape: &Shape, size: usize| {
+                    let mut shape = shape.clone();
+                    shape[axis] = size;
+                    shape
+                };
+                let others = with(x, 1).broadcast(&with(i, 1))?;
+                Ok((with(&others, x[axis]), with(&others, i[axis])))
+            });
+            let operands = [("input", self.as_any()), ("index", index.as_any())];
+            let (x, i) = in_op("take_along_axis", &operands, at, shapes)?;
+            Ok(self.try_expand(&x)?.try_gather(axis, &index.try_expand(&i)?)?.called("take_along_axis", at))
+        }
     }
 }
 
 twin! {
-    impl [<K: Numeric>] Tensor<K> {
-        /// This tensor with each element of `src` added at the place along `axis` that `index` names: for two axes
-        /// and `axis` 0, `out[index[i][j]][j] += src[i][j]`. The reverse of [`gather`](Self::gather).
+    impl [] Tensor {
+        /// The rows of this table that `index`, of any shape, names: a table `[words, features]` and an index
+        /// `[batch, time]` give `[batch, time, features]`. The gradient is added up row by row.
         ///
-        /// Additions to one place are made in the order of `src`, with the same bits for any number of threads.
-        ///
-        /// # Panics
-        /// If an index is not a position of the axis (a negative one is not), `index` and `src` differ in shape,
-        /// they have another rank than this tensor, or are larger than it on another axis.
-        ///
-        /// ```
-        /// use wengert_tensor::{Tensor, tensor};
-        /// let counts = Tensor::zeros([3]).scatter_add(0, &tensor![0, 2, 2, 2], &Tensor::ones([4]));
-        /// assert_eq!(counts.to_vec::<f32>(), [1.0, 0.0, 3.0]);
-        /// ```
-        pub fn scatter_add / try_scatter_add(&self, axis: isize, index: &Tensor<Int>, src: &Tensor<K>) -> Tensor<K> {
-            apply1(&SCATTER_ADD, attrs! { axis: axis }, &mut [self.into(), index.into(), src.into()])
-        }
-
-        /// This tensor with the slices of `src` added to those that `index` names along `axis`: for two axes and
-        /// `axis` 0, `out[index[i]][j] += src[i][j]`. The reverse of [`index_select`](Self::index_select).
-        ///
-        /// `src` has the shape of this tensor with that of `index` in the place of the axis. Additions to one place
-        /// are made in the order of `src`, with the same bits for any number of threads.
+        /// The row `padding_idx` gets no gradient, so that what stands for nothing stays as it was initialised.
         ///
         /// # Panics
-        /// If an index is not a position of the axis (a negative one is not), or `src` has another shape.
+        /// If an index, or `padding_idx`, is not the number of a row.
         ///
         /// ```
-        /// use wengert_tensor::{Tensor, tensor};
-        /// let src = tensor![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
-        /// let sums = Tensor::zeros([2, 2]).index_add(0, &tensor![1, 1, 0], &src);
-        /// assert_eq!(sums.to_vec::<f32>(), [5.0, 6.0, 4.0, 6.0]);
+        /// use wengert_tensor::tensor;
+        /// let table = tensor![[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]];
+        /// let words = table.embedding(&tensor![[2, 0], [1, 1]], Some(0));
+        /// assert_eq!(words.shape().to_string(), "[2, 2, 2]");
+        /// assert_eq!(words.i(0).to_vec::<f32>(), [3.0, 4.0, 0.0, 0.0]);
         /// ```
-        pub fn index_add / try_index_add(&self, axis: isize, index: &Tensor<Int>, src: &Tensor<K>) -> Tensor<K> {
-            apply1(&INDEX_ADD, attrs! { axis: axis }, &mut [self.into(), index.into(), src.into()])
+        pub fn embedding / try_embedding(&self, index: &Tensor<Int>, padding_idx: Option<usize>) -> Tensor {
+            let attrs = padding_idx.map_or(Attrs::NONE, |row| attrs! { padding_idx: row });
+            apply1(&EMBEDDING, attrs, &mut [self.into(), index.into()])
         }
     }
 }

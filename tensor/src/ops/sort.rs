@@ -11,7 +11,7 @@ use crate::error::{Error, Result, or_panic};
 use crate::kernels::sort;
 use crate::kind::{Bool, Int, Numeric};
 use crate::ops::elementwise::unsupported;
-use crate::ops::gather::SCATTER_ADD;
+use crate::ops::scatter::SCATTER_ADD;
 use crate::ops::shape::{dense, one};
 use crate::ops::twin;
 use crate::par::Par;
@@ -23,13 +23,13 @@ use crate::tensor::{AnyTensor, Tensor};
 pub(crate) static OPS: &[&Op] = &[&SORT, &ARGMAX, &ARGMIN];
 
 /// `x` with `axis` as the last one, dense: its lanes lie one after another.
-fn lanes(x: &AnyTensor, axis: usize) -> AnyTensor {
+pub(super) fn lanes(x: &AnyTensor, axis: usize) -> AnyTensor {
     let order: SmallVec<[usize; 4]> = (0..x.rank()).filter(|&a| a != axis).chain([axis]).collect();
     dense(x.view(x.layout().permute(&order)))
 }
 
 /// The reverse of [`lanes`].
-fn from_lanes(x: AnyTensor, axis: usize) -> AnyTensor {
+pub(super) fn from_lanes(x: AnyTensor, axis: usize) -> AnyTensor {
     let last = x.rank() - 1;
     let order: SmallVec<[usize; 4]> = (0..axis).chain([last]).chain(axis..last).collect();
     dense(x.view(x.layout().permute(&order)))
@@ -51,10 +51,7 @@ pub(crate) static SORT: Op = {
         let values = with_dtype!(dtype, T => {
             let elements = &x.storage().slice::<T>()[..n];
             sort::argsort::<T>(at, elements, size, descending, &par);
-            let mut values = Storage::stale::<T>(n);
-            let out = &mut values.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-            sort::pick::<T>(out, elements, at, size, &par);
-            values
+            Storage::filled(n, |out: &mut [T]| sort::pick(out, elements, size, at, size, &par))
         });
         let values = AnyTensor::dense(values, x.shape().clone(), dtype);
         let places = AnyTensor::dense(places, x.shape().clone(), DType::I64);

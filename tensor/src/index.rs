@@ -5,10 +5,11 @@ use std::panic::Location;
 
 use smallvec::SmallVec;
 
-use crate::dispatch::in_op;
+use crate::dispatch::{apply1, in_op};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kind::{Int, Kind};
 use crate::layout::Cut;
+use crate::ops::{SLICE_ASSIGN, cut_attrs};
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
 
@@ -350,5 +351,46 @@ impl<K: Kind> Tensor<K> {
             None => Ok(x),
             Some((axis, index)) => x.try_index_select(axis as isize, index),
         }
+    }
+    /// This tensor with the part that `index` names, as in [`i`](Self::i), replaced by `src`, which broadcasts to it:
+    /// what `x[index] = src` does in Python, as a new tensor.
+    ///
+    /// # Panics
+    /// Where [`i`](Self::i) panics, if the index holds a tensor (see [`scatter`](Self::scatter)), or `src` does not
+    /// broadcast to the part or has another precision.
+    ///
+    /// ```
+    /// use wengert_tensor::{Tensor, tensor};
+    /// let x = Tensor::zeros([2, 3]).slice_assign((.., 1..), &tensor![[1.0], [2.0]]);
+    /// assert_eq!(x.to_vec::<f32>(), [0.0, 1.0, 1.0, 0.0, 2.0, 2.0]);
+    /// ```
+    #[track_caller]
+    pub fn slice_assign<'a>(&self, index: impl IntoIndices<'a>, src: &Tensor<K>) -> Tensor<K> {
+        or_panic(self.try_slice_assign(index, src))
+    }
+
+    /// Fallible form of [`slice_assign`](Self::slice_assign).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_slice_assign<'a>(&self, index: impl IntoIndices<'a>, src: &Tensor<K>) -> Result<Tensor<K>> {
+        let at = Location::caller();
+        let plan = plan(self.shape(), &index.into_indices()).and_then(|plan| {
+            if plan.take.is_some() {
+                return Err(wrong("a tensor cannot name what is assigned to".into())
+                    .help("scatter and index_add put elements to places that a tensor names"));
+            }
+            if src.shape().broadcast(&plan.shape).is_ok_and(|whole| whole == plan.shape) {
+                return Ok(plan);
+            }
+            let e = format!("src of shape {} does not broadcast to the part, which has {}", src.shape(), plan.shape);
+            Err(Error::new(e).help("sizes must be equal, or those of src 1, on every axis counted from the last"))
+        });
+        let operands = [("input", self.as_any()), ("src", src.as_any())];
+        let plan = in_op("slice_assign", &operands, at, plan)?;
+        let region: Shape = plan.cuts.iter().map(|cut| cut.count).collect();
+        let src = src.try_expand(&plan.shape)?.try_reshape(&region)?;
+        apply1(&SLICE_ASSIGN, cut_attrs(&plan.cuts), &mut [self.into(), src.into()])
     }
 }

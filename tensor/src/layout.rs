@@ -181,6 +181,26 @@ impl Layout {
         Some(Layout::strided(shape, strides, self.offset()))
     }
 
+    /// The elements whose positions on axes `a` and `b` differ by `offset`, along one axis that comes last instead of
+    /// these two: `(.., i, .., i + offset, ..)`.
+    pub fn diagonal(&self, offset: isize, a: usize, b: usize) -> Layout {
+        let (mut shape, mut strides) = (self.shape.clone(), self.strides());
+        let (down, right) = (offset.min(0).unsigned_abs(), offset.max(0) as usize);
+        let count = shape[a].saturating_sub(down).min(shape[b].saturating_sub(right));
+        let start = self.offset() as isize + down as isize * strides[a] + right as isize * strides[b];
+        let step = strides[a] + strides[b];
+        for axis in [a.max(b), a.min(b)] {
+            shape.remove(axis);
+            strides.remove(axis);
+        }
+        shape.push(count);
+        strides.push(step);
+        if shape.elements() == 0 {
+            return Layout::dense(shape);
+        }
+        Layout::strided(shape, strides, start as usize)
+    }
+
     /// The same elements with each axis cut to `count` positions `start, start + step, ..`.
     pub fn slice(&self, cuts: &[Cut]) -> Layout {
         debug_assert_eq!(cuts.len(), self.shape.rank());
@@ -254,6 +274,12 @@ impl<const N: usize> Joint<N> {
         }
         let (inner, inner_strides) = axes.pop().unwrap_or((1, [1; N]));
         Joint { inner, inner_strides, outer: axes, start: layouts.map(|l| l.offset()) }
+    }
+
+    /// How many neighbouring runs are evenly spaced, and how far apart they are in the first operand; `None` where
+    /// there is one run.
+    pub fn last_outer(&self) -> Option<(usize, isize)> {
+        self.outer.last().map(|(runs, steps)| (*runs, steps[0]))
     }
 
     /// How many inner runs there are.

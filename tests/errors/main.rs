@@ -52,6 +52,7 @@ macro_rules! misuse {
 
 mod elementwise;
 mod gradients;
+mod indexing;
 mod layers;
 mod linear;
 mod reductions;

@@ -46,6 +46,9 @@ pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par
     let joint = Joint::new(layout.shape(), [layout]);
     let step = joint.inner_strides[0];
     let inner = joint.inner;
+    if let Some((rows, 1)) = joint.last_outer().filter(|_| step != 1) {
+        return turn(out, x, &joint, rows, par);
+    }
     let runs_per_block = (GRAIN / inner).max(1);
     par.chunks_mut(out, runs_per_block * inner, |block, part| {
         let first = block * runs_per_block;
@@ -53,6 +56,44 @@ pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par
             strided_run(&mut part[(run - first) * inner..][..inner], x, at, step);
         });
     });
+}
+
+/// Rows and columns of a tile that [`turn`] brings through the cache.
+const TILE: usize = 32;
+
+/// Copies runs whose elements lie apart while neighbouring runs lie side by side, as in a transposed matrix: `rows` of
+/// them at a time are neighbours. What is read from memory in one piece is used in one piece.
+fn turn<T: Element>(out: &mut [T], x: &[T], joint: &Joint<1>, rows: usize, par: &Par) {
+    let (inner, step) = (joint.inner, joint.inner_strides[0]);
+    par.chunks_mut(out, TILE * inner, |block, part| {
+        let (mut run, end) = (block * TILE, block * TILE + part.len() / inner);
+        let mut tile = [[T::default(); TILE]; TILE];
+        while run < end {
+            // Neighbours, as far as they go.
+            let height = (rows - run % rows).min(end - run);
+            let part = &mut part[(run - block * TILE) * inner..][..height * inner];
+            joint.for_runs(run..run + 1, |_, [at]| {
+                for left in (0..inner).step_by(TILE) {
+                    let width = TILE.min(inner - left);
+                    for c in 0..width {
+                        let from = (at as isize + (left + c) as isize * step) as usize;
+                        let column = &x[from..][..height];
+                        tile.iter_mut().zip(column).for_each(|(row, &v)| row[c] = v);
+                    }
+                    for (out, row) in part.chunks_mut(inner).zip(&tile) {
+                        out[left..left + width].copy_from_slice(&row[..width]);
+                    }
+                }
+            });
+            run += height;
+        }
+    });
+}
+
+/// Adds the elements of `x` that `layout` names to those of `out` that `target` names, which all differ.
+pub fn add_at<T: Element>(out: &mut [T], target: &Layout, x: &[T], layout: &Layout) {
+    let joint = Joint::new(target.shape(), [target, layout]);
+    joint.for_elements(0..target.elements(), |_, [to, from]| out[to] = out[to].plus(x[from]));
 }
 
 /// Copies `out.len()` elements `x[at], x[at + step], ..`.

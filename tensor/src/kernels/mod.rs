@@ -2,8 +2,8 @@
 //!
 //! Kernels see slices, layouts and a [`Par`](crate::par::Par) value, never a tensor, an operation, a clock or the pool.
 
-pub mod attention;
 pub mod accumulate;
+pub mod attention;
 pub mod conv;
 pub mod copy;
 pub mod fill;

@@ -7,7 +7,7 @@ use crate::dispatch::{Attrs, Gradient, Op, Outputs, Value, apply1};
 use crate::dtype::{DType, Element, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::fill;
-use crate::kind::{Bool, Float, Int, Kind};
+use crate::kind::{Bool, Float, Int, Kind, Value as KindValue};
 use crate::ops::elementwise::unsupported;
 use crate::par::Par;
 use crate::registry::{ALL as ALL_PRECISIONS, Family, Misuse, NUMERIC, OpInfo, Sample};
@@ -25,6 +25,14 @@ pub(crate) fn element<T: Element>(value: &Value) -> T {
         Value::Bool(v) => T::from_i64(*v as i64),
         Value::Float(v) => T::from_f64(*v),
         other => panic!("attribute `value` is {other}, not a number"),
+    }
+}
+
+/// A number as an attribute that [`element`] reads back.
+pub(super) fn attribute<K: Kind>(value: impl KindValue<K>) -> Value {
+    match K::default_dtype().is_float() {
+        true => Value::Float(value.store().to_f64()),
+        false => Value::Int(value.store().to_i64()),
     }
 }
 

@@ -1,19 +1,18 @@
-//! Tensors put side by side, and a tensor with a border.
+//! Tensors put side by side.
 
 use std::borrow::Borrow;
 
 use smallvec::SmallVec;
 
 use crate::attrs;
-use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, Value as Attr, apply1};
-use crate::dtype::{Element, with_dtype};
-use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::{copy, fill};
-use crate::kind::{Kind, Value};
-use crate::layout::{Cut, Layout};
-use crate::ops::create::element;
-use crate::ops::shape::{any_sample, one};
-use crate::ops::twin;
+use crate::dispatch::{Arg, Call, Gradient, Op, Outputs, Saves, apply1};
+use crate::dtype::with_dtype;
+use crate::error::{Error, Result, or_panic};
+use crate::kernels::copy;
+use crate::kind::Kind;
+use crate::layout::Layout;
+use crate::ops::pad::whole;
+use crate::ops::shape::one;
 use crate::par::Par;
 use crate::registry::{ALL, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::{Shape, checked_shape};
@@ -21,22 +20,20 @@ use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&CAT, &STACK, &PAD];
+pub(crate) static OPS: &[&Op] = &[&CAT, &STACK];
 
-fn whole(shape: &Shape) -> SmallVec<[Cut; 4]> {
-    shape.iter().map(|&count| Cut { start: 0, step: 1, count }).collect()
-}
-
-/// The inputs of a call, in the layouts given, one after another along `axis`.
-fn join(call: &Call<'_, '_>, axis: usize, layouts: &[Layout]) -> Result<Outputs> {
+/// The inputs of a call one after another along an axis: `arrange` gets their layouts, checks them, and gives the axis.
+fn join(call: &Call<'_, '_>, arrange: impl Fn(&mut [Layout]) -> Result<usize>) -> Result<Outputs> {
+    if call.is_empty() {
+        return Err(Error::new("no tensors are given").help("give at least one"));
+    }
+    let mut layouts: SmallVec<[Layout; 4]> = (0..call.len()).map(|i| call.input(i).layout().clone()).collect();
+    let axis = arrange(&mut layouts)?;
     let dtype = call.same_dtype()?;
-    let mut shape = layouts[0].shape().clone();
-    shape[axis] = layouts.iter().map(|l| l.shape()[axis]).sum();
-    let shape = checked_shape(&shape.iter().map(|&s| s as isize).collect::<SmallVec<[isize; 4]>>())?;
-    let n = shape.elements();
-    let storage = with_dtype!(dtype, T => {
-        let mut storage = Storage::stale::<T>(n);
-        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+    let mut sizes: SmallVec<[isize; 4]> = layouts[0].shape().iter().map(|&s| s as isize).collect();
+    sizes[axis] = layouts.iter().map(|l| l.shape()[axis] as isize).sum();
+    let shape = checked_shape(&sizes)?;
+    let storage = with_dtype!(dtype, T => Storage::filled(shape.elements(), |out: &mut [T]| {
         let mut at = 0;
         for (i, layout) in layouts.iter().enumerate() {
             let mut cuts = whole(layout.shape());
@@ -45,8 +42,7 @@ fn join(call: &Call<'_, '_>, axis: usize, layouts: &[Layout]) -> Result<Outputs>
             let (x, par) = (call.input(i).storage().slice::<T>(), Par::of(layout.elements()));
             copy::into_region(out, &shape, &cuts, x, layout, |_, new| new, &par);
         }
-        storage
-    });
+    }));
     one(AnyTensor::dense(storage, shape, dtype))
 }
 
@@ -61,31 +57,25 @@ fn parts(g: &mut Gen, min_rank: usize) -> (usize, Shape) {
     }
 }
 
-fn none() -> Error {
-    Error::new("no tensors are given").help("give at least one")
-}
-
 /// The operation of [`Tensor::cat`].
 pub(crate) static CAT: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        if call.is_empty() {
-            return Err(none());
-        }
-        let first = call.input(0).shape();
-        let axis = first.axis(call.attrs().int("axis"))?;
-        for i in 1..call.len() {
-            let other = call.input(i).shape();
-            if other.rank() != first.rank() {
-                let e = format!("ranks differ: {} (input 0) and {} (input {i})", first.rank(), other.rank());
-                return Err(Error::new(e).help("stack joins tensors along a new axis; unsqueeze adds one"));
+        join(call, |layouts| {
+            let first = layouts[0].shape();
+            let axis = first.axis(call.attrs().int("axis"))?;
+            for (i, other) in layouts.iter().map(Layout::shape).enumerate() {
+                if other.rank() != first.rank() {
+                    let e = format!("ranks differ: {} (input 0) and {} (input {i})", first.rank(), other.rank());
+                    return Err(Error::new(e).help("stack joins tensors along a new axis; unsqueeze adds one"));
+                }
+                if let Some(a) = (0..first.rank()).find(|&a| a != axis && other[a] != first[a]) {
+                    let e = format!("sizes differ on axis {a}: {} (input 0) and {} (input {i})", first[a], other[a]);
+                    let help = format!("sizes may differ on axis {axis} only, along which they join");
+                    return Err(Error::new(e).help(help));
+                }
             }
-            if let Some(a) = (0..first.rank()).find(|&a| a != axis && other[a] != first[a]) {
-                let e = format!("sizes differ on axis {a}: {} (input 0) and {} (input {i})", first[a], other[a]);
-                return Err(Error::new(e).help(format!("sizes may differ on axis {axis} only, along which they join")));
-            }
-        }
-        let layouts: SmallVec<[Layout; 4]> = (0..call.len()).map(|i| call.input(i).layout().clone()).collect();
-        join(call, axis, &layouts)
+            Ok(axis)
+        })
     }
     Op {
         name: "cat",
@@ -154,20 +144,20 @@ pub(crate) static STACK: Op = {
         longer.axis(axis)
     }
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        if call.is_empty() {
-            return Err(none());
-        }
-        let first = call.input(0).shape();
-        let axis = new_axis(first, call.attrs().int("axis"))?;
-        if let Some(i) = (1..call.len()).find(|&i| call.input(i).shape() != first) {
-            let e = format!("shapes differ: {first} (input 0) and {} (input {i})", call.input(i).shape());
-            return Err(Error::new(e).help("cat joins tensors of different sizes along an axis they have"));
-        }
-        let mut shape = first.clone();
-        shape.insert(axis, 1);
-        let with_axis = |layout: &Layout| layout.reshape(shape.clone()).expect("an axis of size 1 moves no element");
-        let layouts: SmallVec<[Layout; 4]> = (0..call.len()).map(|i| with_axis(call.input(i).layout())).collect();
-        join(call, axis, &layouts)
+        join(call, |layouts| {
+            let first = layouts[0].shape().clone();
+            let axis = new_axis(&first, call.attrs().int("axis"))?;
+            if let Some(i) = layouts.iter().position(|l| l.shape() != &first) {
+                let e = format!("shapes differ: {first} (input 0) and {} (input {i})", layouts[i].shape());
+                return Err(Error::new(e).help("cat joins tensors of different sizes along an axis they have"));
+            }
+            let mut shape = first;
+            shape.insert(axis, 1);
+            for layout in layouts {
+                *layout = layout.reshape(shape.clone()).expect("an axis of size 1 moves no element");
+            }
+            Ok(axis)
+        })
     }
     Op {
         name: "stack",
@@ -209,89 +199,6 @@ pub(crate) static STACK: Op = {
                         "shapes differ: [2, 3] (input 0) and [4, 3] (input 1)",
                     ),
                     Misuse::new([x], attrs! { axis: 3 }, "axis 3 is out of range for rank 3"),
-                ]
-            },
-        },
-    }
-};
-
-/// The operation of [`Tensor::pad`].
-pub(crate) static PAD: Op = {
-    /// Where the input lies in the result.
-    fn region(x: &Shape, attrs: &Attrs) -> Result<SmallVec<[Cut; 4]>> {
-        let (before, after) = (attrs.ints("before"), attrs.ints("after"));
-        if before.len() != x.rank() || after.len() != x.rank() {
-            return Err(Error::new(format!("{} pairs are given for rank {}", before.len(), x.rank()))
-                .help("give a pair (before, after) for every axis, (0, 0) where nothing is added"));
-        }
-        if let Some(axis) = (0..x.rank()).find(|&a| before[a] < 0 || after[a] < 0) {
-            let e = format!("the padding ({}, {}) of axis {axis} is negative", before[axis], after[axis]);
-            return Err(Error::new(e).kind_of(ErrorKind::Value).help("to cut off a border, slice: x.i(1..-1)"));
-        }
-        let mut cuts = whole(x);
-        cuts.iter_mut().zip(&before).for_each(|(cut, &b)| cut.start = b as usize);
-        Ok(cuts)
-    }
-    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        let x = call.input(0);
-        let cuts = region(x.shape(), call.attrs())?;
-        let after = call.attrs().ints("after");
-        let sizes: SmallVec<[isize; 4]> = cuts
-            .iter()
-            .zip(&after)
-            .map(|(cut, &after)| (cut.count as isize).saturating_add(cut.start as isize).saturating_add(after))
-            .collect();
-        let shape = checked_shape(&sizes)?;
-        let n = shape.elements();
-        let value = call.attrs().get("value").cloned().unwrap_or(Attr::Int(0));
-        let storage = with_dtype!(x.dtype(), T => {
-            let mut storage = Storage::stale::<T>(n);
-            let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-            fill::constant(out, element(&value), &Par::of(n));
-            let elements = x.storage().slice::<T>();
-            copy::into_region(out, &shape, &cuts, elements, x.layout(), |_, new| new, &Par::of(n));
-            storage
-        });
-        one(AnyTensor::dense(storage, shape, x.dtype()))
-    }
-    Op {
-        name: "pad",
-        operands: &["input"],
-        forward,
-        gradient: Gradient::Rule {
-            saves: |_| Saves::NONE,
-            vjp: |cx| {
-                let cuts = region(cx.input_shape(0), cx.attrs()).expect("checked when it was recorded");
-                let g = cx.g().slice_cuts(&cuts);
-                cx.give(0, g);
-            },
-        },
-        info: || OpInfo {
-            family: Family::Copy,
-            numpy: "pad",
-            torch: "nn.functional.pad",
-            precisions: ALL,
-            samples: |g| {
-                let x = any_sample(g);
-                let before: Vec<usize> = x.shape().iter().map(|_| g.below(3)).collect();
-                let after: Vec<usize> = x.shape().iter().map(|_| g.below(3)).collect();
-                vec![Sample::new([x], attrs! { before: &before[..], after: &after[..], value: 1.0 })]
-            },
-            specials: |_| Vec::new(),
-            misuses: || {
-                let x: AnyTensor = Tensor::zeros([2, 3]).into();
-                vec![
-                    Misuse::new([x.clone()], attrs! { before: [1i64], after: [1i64] }, "1 pairs are given for rank 2"),
-                    Misuse::new(
-                        [x.clone()],
-                        attrs! { before: [0i64, -1], after: [0i64, 1] },
-                        "the padding (-1, 1) of axis 1 is negative",
-                    ),
-                    Misuse::new(
-                        [x],
-                        attrs! { before: [i64::MAX, 0], after: [1i64, 1] },
-                        "more elements than memory can address",
-                    ),
                 ]
             },
         },
@@ -350,30 +257,5 @@ impl<K: Kind> Tensor<K> {
     pub fn try_stack<T: Borrow<Tensor<K>>>(tensors: &[T], axis: isize) -> Result<Tensor<K>> {
         let mut inputs: SmallVec<[Arg<'_>; 4]> = tensors.iter().map(|t| Arg::from(t.borrow())).collect();
         apply1(&STACK, attrs! { axis: axis }, &mut inputs)
-    }
-}
-
-twin! {
-    impl [<K: Kind>] Tensor<K> {
-        /// The tensor with `before` and `after` elements of `value` added at the two ends of each axis: one pair for
-        /// each axis.
-        ///
-        /// # Panics
-        /// If there is not one pair for each axis, or a number is negative.
-        ///
-        /// ```
-        /// use wengert_tensor::tensor;
-        /// let x = tensor![[1, 2]].pad(&[(1, 0), (0, 1)], 9);
-        /// assert_eq!(x.to_vec::<i64>(), [9, 9, 9, 1, 2, 9]);
-        /// ```
-        pub fn pad / try_pad(&self, pairs: &[(isize, isize)], value: impl Value<K>) -> Tensor<K> {
-            let before: SmallVec<[isize; 4]> = pairs.iter().map(|p| p.0).collect();
-            let after: SmallVec<[isize; 4]> = pairs.iter().map(|p| p.1).collect();
-            let value = match K::default_dtype().is_float() {
-                true => Attr::Float(value.store().to_f64()),
-                false => Attr::Int(value.store().to_i64()),
-            };
-            apply1(&PAD, attrs! { before: before, after: after, value: value }, &mut [self.into()])
-        }
     }
 }

@@ -8,23 +8,31 @@ mod cast;
 mod compare;
 mod conv;
 mod create;
+mod diagonal;
 mod dropout;
 mod elementwise;
 mod gather;
 mod join;
 mod loss;
+mod masked;
 mod matmul;
 mod operators;
+mod order;
+mod pad;
 mod pool;
 mod random;
+mod rearrange;
 mod recurrent;
 mod reduce;
 mod row_norm;
 mod scan;
+mod scatter;
+mod search;
 mod shape;
 mod slice;
 mod softmax;
 mod sort;
+mod statistics;
 mod unary;
 mod window;
 
@@ -37,6 +45,7 @@ pub(crate) use create::full_any;
 pub use create::{Literal, Nested, from_nested, scalar};
 pub use pool::Pool2d;
 pub(crate) use shape::{CONTIGUOUS, IDENTITY};
+pub(crate) use slice::{SLICE_ASSIGN, cut_attrs};
 pub use window::Pair;
 
 /// The registry: one line per family file.
@@ -47,6 +56,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
     create::OPS,
     cast::OPS,
     reduce::OPS,
+    statistics::OPS,
     shape::OPS,
     matmul::OPS,
     softmax::OPS,
@@ -55,7 +65,11 @@ pub(crate) static ALL: &[&[&Op]] = &[
     dropout::OPS,
     slice::OPS,
     join::OPS,
+    pad::OPS,
+    diagonal::OPS,
     gather::OPS,
+    scatter::OPS,
+    masked::OPS,
     conv::OPS,
     pool::OPS,
     attention::OPS,
@@ -63,6 +77,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     row_norm::OPS,
     recurrent::OPS,
     sort::OPS,
+    order::OPS,
+    search::OPS,
     scan::OPS,
 ];
 

@@ -40,6 +40,15 @@ pub(super) fn dense(x: AnyTensor) -> AnyTensor {
     if x.layout().is_dense() { x } else { copied(&x) }
 }
 
+/// Input 0 in a dense buffer that no one else shares: its own where it was handed over, else a copy.
+pub(super) fn owned(call: &mut Call<'_, '_>) -> AnyTensor {
+    let (shape, dtype) = (call.input(0).shape().clone(), call.input(0).dtype());
+    match call.reuse(0) {
+        Some(storage) => AnyTensor::dense(storage, shape, dtype),
+        None => copied(call.input(0)),
+    }
+}
+
 fn pass_through(cx: &mut Vjp<'_>) {
     let g = cx.g();
     cx.give(0, g);
@@ -87,36 +96,37 @@ pub(crate) static CONTIGUOUS: Op = Op {
     },
 };
 
-/// The operation of [`Tensor::reshape`].
-pub(crate) static RESHAPE: Op = {
-    /// The shape meant by `sizes`, of which one may be -1.
-    fn target(x: &Shape, sizes: &[isize]) -> Result<Shape> {
-        let n = x.elements();
-        let mut sizes: SmallVec<[isize; 4]> = sizes.into();
-        let unknown: SmallVec<[usize; 2]> = (0..sizes.len()).filter(|&i| sizes[i] == -1).collect();
-        if unknown.len() > 1 {
-            return Err(Error::new(format!("more than one size is -1 in {:?}", &sizes[..])));
-        }
-        if let Some(&axis) = unknown.first() {
-            let known = sizes
-                .iter()
-                .filter(|&&s| s != -1)
-                .try_fold(1usize, |p, &s| usize::try_from(s).ok().and_then(|s| p.checked_mul(s)));
-            match known {
-                Some(known) if known > 0 && n.is_multiple_of(known) => sizes[axis] = (n / known) as isize,
-                _ => {
-                    return Err(Error::new(format!("{n} elements do not fit shape {:?}", &sizes[..]))
-                        .help("the size -1 stands for the number that makes the elements fit, and there is none"));
-                }
+/// The shape meant by `sizes`, of which one may be -1.
+fn target(x: &Shape, sizes: &[isize]) -> Result<Shape> {
+    let n = x.elements();
+    let mut sizes: SmallVec<[isize; 4]> = sizes.into();
+    let unknown: SmallVec<[usize; 2]> = (0..sizes.len()).filter(|&i| sizes[i] == -1).collect();
+    if unknown.len() > 1 {
+        return Err(Error::new(format!("more than one size is -1 in {:?}", &sizes[..])));
+    }
+    if let Some(&axis) = unknown.first() {
+        let known = sizes
+            .iter()
+            .filter(|&&s| s != -1)
+            .try_fold(1usize, |p, &s| usize::try_from(s).ok().and_then(|s| p.checked_mul(s)));
+        match known {
+            Some(known) if known > 0 && n.is_multiple_of(known) => sizes[axis] = (n / known) as isize,
+            _ => {
+                return Err(Error::new(format!("{n} elements do not fit shape {:?}", &sizes[..]))
+                    .help("the size -1 stands for the number that makes the elements fit, and there is none"));
             }
         }
-        let shape = checked_shape(&sizes)?;
-        if shape.elements() != n {
-            let e = Error::new(format!("{n} elements do not fit shape {shape}, which has {}", shape.elements()));
-            return Err(e.help("the number of elements must stay the same; -1 leaves one size to be computed"));
-        }
-        Ok(shape)
     }
+    let shape = checked_shape(&sizes)?;
+    if shape.elements() != n {
+        let e = Error::new(format!("{n} elements do not fit shape {shape}, which has {}", shape.elements()));
+        return Err(e.help("the number of elements must stay the same; -1 leaves one size to be computed"));
+    }
+    Ok(shape)
+}
+
+/// The operation of [`Tensor::reshape`].
+pub(crate) static RESHAPE: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let x = call.input(0);
         let shape = target(x.shape(), &call.attrs().ints("shape"))?;
@@ -286,6 +296,78 @@ impl<K: Kind> Tensor<K> {
         apply1(&RESHAPE, attrs! { shape: shape.into_dims(0) }, &mut [self.into()])
     }
 
+    /// [`reshape`](Self::reshape) that never copies: the result reads the same memory.
+    ///
+    /// # Panics
+    /// If the number of elements is another, or the elements do not lie in memory so that the new shape can be read
+    /// from them.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// let x = tensor![[1.0, 2.0], [3.0, 4.0]];
+    /// assert!(x.view([4]).shares_memory(&x));
+    /// assert!(x.t().try_view([4]).is_err());
+    /// ```
+    #[track_caller]
+    pub fn view(&self, shape: impl IntoDims) -> Tensor<K> {
+        or_panic(self.try_view(shape))
+    }
+
+    /// Fallible form of [`view`](Self::view).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_view(&self, shape: impl IntoDims) -> Result<Tensor<K>> {
+        let at = std::panic::Location::caller();
+        let shape =
+            target(self.shape(), &shape.into_dims(0)).and_then(|shape| match self.layout().reshape(shape.clone()) {
+                Some(_) => Ok(shape),
+                None => {
+                    let strides = self.layout().strides();
+                    let e = format!("shape {} with strides {:?} cannot be read as {shape}", self.shape(), &strides[..]);
+                    Err(Error::new(e).help("reshape copies where it must; contiguous().view(..) says so in the open"))
+                }
+            });
+        let shape = crate::dispatch::in_op("view", &[("input", self.as_any())], at, shape)?;
+        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()]).map(|t| t.called("view", at))
+    }
+
+    /// One axis split into several, whose sizes multiply to its own; one of them may be -1. The reverse of
+    /// [`flatten`](Self::flatten). A view.
+    ///
+    /// # Panics
+    /// If there is no such axis, or the sizes do not fit.
+    ///
+    /// ```
+    /// use wengert_tensor::Tensor;
+    /// assert_eq!(Tensor::zeros([2, 12, 5]).unflatten(1, [3, -1]).shape().to_string(), "[2, 3, 4, 5]");
+    /// ```
+    #[track_caller]
+    pub fn unflatten(&self, axis: isize, sizes: impl IntoDims) -> Tensor<K> {
+        or_panic(self.try_unflatten(axis, sizes))
+    }
+
+    /// Fallible form of [`unflatten`](Self::unflatten).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_unflatten(&self, axis: isize, sizes: impl IntoDims) -> Result<Tensor<K>> {
+        let at = std::panic::Location::caller();
+        let shape = self.shape().axis(axis).and_then(|axis| {
+            let whole = self.shape();
+            let parts = target(&[whole[axis]].into(), &sizes.into_dims(0))?;
+            let shape: Shape = whole[..axis].iter().chain(parts.iter()).chain(&whole[axis + 1..]).copied().collect();
+            match shape.rank() <= MAX_RANK {
+                true => Ok(shape),
+                false => Err(Error::new(format!("rank {} is larger than {MAX_RANK}", shape.rank()))),
+            }
+        });
+        let shape = crate::dispatch::in_op("unflatten", &[("input", self.as_any())], at, shape)?;
+        apply1(&RESHAPE, attrs! { shape: &shape[..] }, &mut [self.into()]).map(|t| t.called("unflatten", at))
+    }
+
     /// The axes in another order: axis `i` of the result is axis `axes[i]` of this tensor. A view.
     ///
     /// # Panics
@@ -376,6 +458,29 @@ impl<K: Kind> Tensor<K> {
     #[track_caller]
     pub fn try_expand(&self, shape: impl IntoDims) -> Result<Tensor<K>> {
         apply1(&EXPAND, attrs! { shape: shape.into_dims(0) }, &mut [self.into()])
+    }
+
+    /// [`expand`](Self::expand) by the name that NumPy and the array standard give it.
+    ///
+    /// # Panics
+    /// If a size is neither 1 nor that of `shape`.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![[1], [2]].broadcast_to([2, 3]).to_vec::<i64>(), [1, 1, 1, 2, 2, 2]);
+    /// ```
+    #[track_caller]
+    pub fn broadcast_to(&self, shape: impl IntoDims) -> Tensor<K> {
+        or_panic(self.try_expand(shape))
+    }
+
+    /// Fallible form of [`broadcast_to`](Self::broadcast_to).
+    ///
+    /// # Errors
+    /// If a size is neither 1 nor that of `shape`.
+    #[track_caller]
+    pub fn try_broadcast_to(&self, shape: impl IntoDims) -> Result<Tensor<K>> {
+        self.try_expand(shape)
     }
 
     /// A run of axes merged into one: `x.flatten(1..)` makes a batch of images a batch of vectors.

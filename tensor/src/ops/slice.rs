@@ -10,14 +10,14 @@ use crate::kernels::copy;
 use crate::kind::Kind;
 use crate::layout::Cut;
 use crate::ops::elementwise::unsupported;
-use crate::ops::shape::{any_sample, copied, one};
+use crate::ops::shape::{any_sample, one, owned};
 use crate::par::Par;
 use crate::registry::{ALL as ALL_PRECISIONS, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::{IntoDims, Shape};
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&SLICE, &SLICE_ADD];
+pub(crate) static OPS: &[&Op] = &[&SLICE, &SLICE_ADD, &SLICE_ASSIGN];
 
 /// The cuts that a slice's attributes stand for.
 fn cuts(shape: &Shape, attrs: &Attrs) -> Result<SmallVec<[Cut; 4]>> {
@@ -49,7 +49,7 @@ fn cuts(shape: &Shape, attrs: &Attrs) -> Result<SmallVec<[Cut; 4]>> {
     Ok(cuts)
 }
 
-pub(super) fn cut_attrs(cuts: &[Cut]) -> Attrs {
+pub(crate) fn cut_attrs(cuts: &[Cut]) -> Attrs {
     let starts: Vec<usize> = cuts.iter().map(|c| c.start).collect();
     let steps: Vec<isize> = cuts.iter().map(|c| c.step).collect();
     let counts: Vec<usize> = cuts.iter().map(|c| c.count).collect();
@@ -118,31 +118,36 @@ pub(crate) static SLICE: Op = Op {
     },
 };
 
-/// Adds the second input to a slice of the first: how the gradient of a slice is accumulated, in place where it can
-/// be.
-pub(crate) static SLICE_ADD: Op = {
-    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+/// Combines the elements of input 1 with those of a slice of input 0, in its memory where that can be.
+macro_rules! into_slice {
+    ($call:expr, |$T:ident| $f:expr) => {{
+        let call: &mut Call<'_, '_> = $call;
         let dtype = call.same_dtype()?;
-        if dtype == DType::Bool {
-            return Err(unsupported(dtype));
-        }
         let shape = call.input(0).shape().clone();
         let cuts = cuts(&shape, call.attrs())?;
         let region: Shape = cuts.iter().map(|c| c.count).collect();
         if &region != call.input(1).shape() {
             return Err(Error::new(format!("the slice has shape {region}, not {}", call.input(1).shape())));
         }
-        let mut base = match call.reuse(0) {
-            Some(storage) => AnyTensor::dense(storage, shape.clone(), dtype),
-            None => copied(call.input(0)),
-        };
+        let mut base = owned(call);
         let (x, n) = (call.input(1), shape.elements());
-        with_dtype!(dtype, T => {
-            let out = &mut base.storage_mut().unique_mut::<T>().expect("reused or copied")[..n];
+        with_dtype!(dtype, $T => {
+            let out = &mut base.storage_mut().unique_mut::<$T>().expect("reused or copied")[..n];
             let par = Par::of(x.elements());
-            copy::into_region::<T>(out, &shape, &cuts, x.storage().slice(), x.layout(), T::plus, &par);
+            copy::into_region::<$T>(out, &shape, &cuts, x.storage().slice(), x.layout(), $f, &par);
         });
         one(base)
+    }};
+}
+
+/// Adds the second input to a slice of the first: how the gradient of a slice is accumulated, in place where it can
+/// be.
+pub(crate) static SLICE_ADD: Op = {
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        if call.input(0).dtype() == DType::Bool {
+            return Err(unsupported(DType::Bool));
+        }
+        into_slice!(call, |T| T::plus)
     }
     Op {
         name: "slice_add",
@@ -186,11 +191,68 @@ pub(crate) static SLICE_ADD: Op = {
     }
 };
 
+/// The operation of [`Tensor::slice_assign`].
+pub(crate) static SLICE_ASSIGN: Op = {
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        into_slice!(call, |T| |_: T, new: T| new)
+    }
+    Op {
+        name: "slice_assign",
+        operands: &["input", "src"],
+        forward,
+        gradient: Gradient::Rule {
+            saves: |_| Saves::NONE,
+            vjp: |cx| {
+                let (g, attrs) = (cx.g(), cx.attrs().clone());
+                if cx.needs(1) {
+                    let part = or_panic(apply1(&SLICE, attrs.clone(), &mut [(&g).into()]));
+                    cx.give(1, part);
+                }
+                if cx.needs(0) {
+                    let zeros = Tensor::full_dtype(cx.input_shape(1), 0.0, g.dtype());
+                    let g = or_panic(apply1(&SLICE_ASSIGN, attrs, &mut [g.into(), zeros.into()]));
+                    cx.give(0, g);
+                }
+            },
+        },
+        info: || OpInfo {
+            family: Family::Copy,
+            numpy: "",
+            torch: "slice_scatter",
+            precisions: ALL_PRECISIONS,
+            samples: |g| {
+                let x = any_sample(g);
+                let cuts = sample_cuts(g, &x.shape().clone());
+                let part: Shape = cuts.iter().map(|c| c.count).collect();
+                vec![Sample::new([x, g.numbers(&part, -2.0, 2.0)], cut_attrs(&cuts))]
+            },
+            specials: |_| Vec::new(),
+            misuses: || {
+                let x = Tensor::zeros([2, 3]);
+                vec![
+                    Misuse::new([(&x).into(), (&x).into()], outside(), "leave axis 1, which has size 3"),
+                    Misuse::new(
+                        [(&x).into(), Tensor::zeros([2, 3]).to_dtype(DType::F64).into()],
+                        attrs! { starts: [0i64, 0], steps: [1i64, 1], counts: [2i64, 3] },
+                        "precisions differ: F32 and F64",
+                    ),
+                ]
+            },
+        },
+    }
+};
+
 impl<K: Kind> Tensor<K> {
     /// Along each axis, the positions that a [`Cut`] keeps. A view. Slicing by ranges is [`i`](Self::i).
     ///
     /// # Panics
     /// If there is not one cut for each axis, or a cut leaves its axis.
+    ///
+    /// ```
+    /// use wengert_tensor::{layout::Cut, tensor};
+    /// let cut = Cut { start: 4, step: -2, count: 3 };
+    /// assert_eq!(tensor![0, 1, 2, 3, 4].slice_cuts(&[cut]).to_vec::<i64>(), [4, 2, 0]);
+    /// ```
     #[track_caller]
     pub fn slice_cuts(&self, cuts: &[Cut]) -> Tensor<K> {
         or_panic(self.try_slice_cuts(cuts))

@@ -45,7 +45,7 @@ fn moments(call: &Call<'_, '_>, f: fn(f64) -> f64) -> Result<Outputs> {
     let x = call.input(0);
     demand_float(x.dtype())?;
     let correction = call.attrs().float("correction");
-    if !(correction >= 0.0) {
+    if correction < 0.0 || correction.is_nan() {
         let e = Error::new(format!("correction {correction} is negative or no number")).kind_of(ErrorKind::Value);
         return Err(e.help("1 is for samples, 0 for whole populations"));
     }

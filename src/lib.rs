@@ -31,7 +31,10 @@ pub mod prelude {
         Linear, LogSoftmax, Mask, MaxPool2d, Mode, Module, MultiHeadAttention, Param, RMSNorm, RNN, ReLU, Scope,
         Sequential, Sigmoid, Softmax, StateDict, Summary, Tanh, TransformerDecoderLayer, TransformerEncoderLayer, Walk,
     };
-    pub use wengert_optim::{Adam, AdamW, Optimizer, Schedule, Sgd, clip_global_norm, schedule};
+    pub use wengert_optim::{
+        Accumulator, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Checkpoint, Ema, Lamb, Lbfgs, Lion, Muon,
+        NAdam, Optimizer, RAdam, RmsProp, Schedule, Sgd, clip_global_norm, clip_norm, clip_value, schedule,
+    };
     pub use wengert_tensor::{
         AttentionOptions, Bool, By, Conv2dOptions, DType, Ellipsis, Error, Float, Int, NewAxis, Pool2d, Result, Rng,
         Shape, Tensor, manual_seed, no_grad, scalar, tensor, with_threads,

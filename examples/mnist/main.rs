@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release --example mnist -- --help` lists the options.
 
-mod alphabet;
 mod cli;
 mod data;
+#[path = "../drawing/mod.rs"]
+mod drawing;
 mod picture;
 mod progress;
 mod report;

@@ -1,29 +1,21 @@
 //! Two pictures of a trained model, as SVG: its learning curves and a sheet of digits.
 //!
-//! They look the same everywhere: letters are drawn as strokes of the alphabet beside this file.
+//! They look the same everywhere: letters are drawn as strokes.
 
 use std::fmt::Write;
 
-use crate::alphabet::{BEARING, CAPITAL, Glyph, text_width};
+use crate::drawing::{
+    Align, BLUE, BOLD, Canvas, Frame, GRID, NOTE, ORANGE, Pen, REGULAR, SUMMARY, Style, TITLE, counted, round_step,
+    thousands,
+};
 
 const SIDE: usize = 28;
 const PIXELS: usize = SIDE * SIDE;
 
-const INK: &str = "#1d2733";
-const MUTED: &str = "#66727f";
-const GRID: &str = "#e8ebef";
-const AXIS: &str = "#b9c1c9";
-const BLUE: &str = "#2b6cb0";
-const ORANGE: &str = "#d2691e";
 const RED: &str = "#d0312d";
 const PALE_RED: &str = "#fdf1f0";
 
-const TITLE: Style = Style::new(15.0, INK, BOLD);
-const SUMMARY: Style = Style::new(9.5, MUTED, REGULAR);
 const WARNING: Style = Style::new(9.5, RED, REGULAR);
-const PANEL: Style = Style::new(10.5, INK, BOLD);
-const NOTE: Style = Style::new(8.5, MUTED, REGULAR);
-const ENTRY: Style = Style::new(8.5, INK, REGULAR);
 const MISTAKE: Style = Style::new(8.5, RED, BOLD);
 
 /// How well the model did at the end of an epoch.
@@ -120,7 +112,7 @@ pub fn sheet(pixels: &[u8], labels: &[u8], predictions: &[u8]) -> String {
         let margin = (tile - 2.0 * SIDE as f64) / 2.0;
         let paper = if wrong { [253, 241, 240] } else { [255, 255, 255] };
         let digit = &pixels[index * PIXELS..(index + 1) * PIXELS];
-        canvas.digit(x + margin, y + margin, 2.0, paper, digit);
+        draw(&mut canvas, x + margin, y + margin, 2.0, paper, digit);
         let below = (x + tile / 2.0, y + tile + 17.0);
         if wrong {
             let text = format!("{prediction} (was {label})");
@@ -140,31 +132,6 @@ fn spread(values: &[usize], most: usize) -> Vec<usize> {
 
 // ---------------------------------------------------------------------------------------
 // The two panels of the learning curves.
-
-/// Where a panel is drawn.
-#[derive(Clone, Copy)]
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-}
-
-impl Frame {
-    fn new(left: f64, right: f64, top: f64, bottom: f64) -> Self {
-        Self { left, right, top, bottom }
-    }
-
-    /// The place of `share`, from 0 at the left to 1 at the right.
-    fn x(&self, share: f64) -> f64 {
-        self.left + (self.right - self.left) * share
-    }
-
-    /// The place of `share`, from 0 at the bottom to 1 at the top.
-    fn y(&self, share: f64) -> f64 {
-        self.bottom + (self.top - self.bottom) * share.clamp(0.0, 1.0)
-    }
-}
 
 fn loss_panel(canvas: &mut Canvas, frame: Frame, losses: &[f32]) {
     canvas.panel_title(frame, "Training loss", "log scale");
@@ -315,13 +282,6 @@ fn thinned(places: &[Option<(f64, f64)>], columns: usize) -> Vec<Option<(f64, f6
     kept
 }
 
-/// The least of 1, 2 and 5 times a power of ten that is not below `least`.
-fn round_step(least: f64) -> f64 {
-    let power = 10f64.powf(least.max(1e-9).log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-    steps.into_iter().find(|&step| step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
-}
-
 /// Round values from one at or below `low` to one at or above `high` with their labels:
 /// powers of ten, and 2 and 5 times those unless there are many. Where it would be crowded,
 /// only the powers have labels.
@@ -347,11 +307,6 @@ fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     ticks.iter().map(tick).collect()
 }
 
-/// To one decimal, and without "-0".
-pub(crate) fn short(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0 + 0.0
-}
-
 /// Cut rather than rounded, so that 100% means all.
 fn percent(share: f64, decimals: usize) -> String {
     let unit = 10f64.powi(decimals as i32);
@@ -360,200 +315,28 @@ fn percent(share: f64, decimals: usize) -> String {
     format!("{cut:.decimals$}%")
 }
 
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {what}{plural}", thousands(count))
-}
-
-/// A number with a comma before every three digits.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
+/// Draws a digit in five greys, each as runs of pixels.
+///
+/// A darker grey lies on top of the lighter ones, so runs are long and leave no seams.
+fn draw(canvas: &mut Canvas, x: f64, y: f64, scale: f64, paper: [u8; 3], digit: &[u8]) {
+    const GREYS: u32 = 5;
+    const DARKEST: [u8; 3] = [0x1d, 0x27, 0x33];
+    // Lines run through the middles of the pixels.
+    let y = y + scale / 2.0;
+    let _ = write!(canvas.svg, "<g transform=\"translate({x} {y})scale({scale})\" stroke-width=\"1.04\">");
+    for grey in 1..=GREYS {
+        let path = runs(digit, |pixel| (u32::from(pixel) * GREYS + 127) / 255 >= grey);
+        if path.is_empty() {
+            continue;
         }
-        text.push(digit);
-    }
-    text
-}
-
-// ---------------------------------------------------------------------------------------
-// Drawing.
-
-#[derive(Clone, Copy)]
-enum Align {
-    Left,
-    Centre,
-    Right,
-}
-
-/// Width of a letter's strokes, in the units of [`outline`].
-const REGULAR: f64 = 2.5;
-const BOLD: f64 = 3.5;
-
-/// How text is set.
-#[derive(Clone, Copy)]
-struct Style {
-    /// Height of a capital.
-    size: f64,
-    colour: &'static str,
-    weight: f64,
-}
-
-impl Style {
-    const fn new(size: f64, colour: &'static str, weight: f64) -> Self {
-        Self { size, colour, weight }
-    }
-}
-
-/// Colour, width and opacity of a line.
-#[derive(Clone, Copy)]
-struct Pen(&'static str, f64, f64);
-
-/// An SVG under construction.
-struct Canvas {
-    svg: String,
-}
-
-impl Canvas {
-    /// A white card. `title` is for readers who cannot see it; it is not drawn.
-    fn new(width: f64, height: f64, title: &str) -> Self {
-        let svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-             viewBox=\"0 0 {width} {height}\" fill=\"none\" \
-             stroke-linejoin=\"round\" role=\"img\">\n<title>{title}</title>\n\
-             <rect width=\"{width}\" height=\"{height}\" rx=\"10\" fill=\"#fff\"/>\n"
-        );
-        Self { svg }
-    }
-
-    fn finish(mut self) -> String {
-        self.svg.push_str("</svg>\n");
-        self.svg
-    }
-
-    /// Draws a line of text on the base line at `place` and returns where it ends.
-    fn text(&mut self, place: (f64, f64), style: Style, align: Align, text: &str) -> f64 {
-        let ((x, base), scale) = (place, style.size / CAPITAL);
-        let width = text_width(text) * scale;
-        let start = match align {
-            Align::Left => x,
-            Align::Centre => x - width / 2.0,
-            Align::Right => x - width,
+        let mix = |channel: usize| {
+            let (from, to) = (u32::from(paper[channel]), u32::from(DARKEST[channel]));
+            (from * (GREYS - grey) + to * grey) / GREYS
         };
-        // The path is in the units of the alphabet, which are short to write.
-        let (mut path, mut pen) = (String::new(), 0.0);
-        for letter in text.chars() {
-            let glyph = Glyph::of(letter);
-            for stroke in &glyph.strokes {
-                stroke.write(&mut path, pen);
-            }
-            pen += glyph.width + BEARING;
-        }
-        let Style { colour, weight, .. } = style;
-        if !path.is_empty() {
-            let _ = writeln!(
-                self.svg,
-                "<path transform=\"translate({start:.2} {base:.2})scale({scale})\" \
-                 stroke=\"{colour}\" stroke-width=\"{weight}\" \
-                 stroke-linecap=\"round\" d=\"{path}\"/>"
-            );
-        }
-        start + width
+        let (red, green, blue) = (mix(0), mix(1), mix(2));
+        let _ = write!(canvas.svg, "<path stroke=\"#{red:02x}{green:02x}{blue:02x}\" d=\"{path}\"/>");
     }
-
-    /// Joins the places with a line that has gaps where they are missing.
-    fn line(&mut self, places: &[Option<(f64, f64)>], pen: Pen) {
-        let mut path = String::new();
-        for run in places.split(Option::is_none) {
-            for (index, &(x, y)) in run.iter().flatten().enumerate() {
-                let command = if index == 0 { "M" } else { "L" };
-                let _ = write!(path, "{command}{x:.1} {y:.1}");
-            }
-            if run.len() == 1 {
-                // A single place shows as a dot.
-                path.push_str("h0");
-            }
-        }
-        let _ = writeln!(
-            self.svg,
-            "<path stroke=\"{}\" stroke-width=\"{}\" stroke-opacity=\"{}\" \
-             stroke-linecap=\"round\" d=\"{path}\"/>",
-            pen.0, pen.1, pen.2
-        );
-    }
-
-    fn dot(&mut self, x: f64, y: f64, colour: &str) {
-        let _ = writeln!(
-            self.svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.1\" fill=\"#fff\" stroke=\"{colour}\" stroke-width=\"1.8\"/>"
-        );
-    }
-
-    fn panel_title(&mut self, frame: Frame, title: &str, note: &str) {
-        let base = frame.top - 22.0;
-        let end = self.text((frame.left, base), PANEL, Align::Left, title);
-        self.text((end + 10.0, base), NOTE, Align::Left, note);
-    }
-
-    fn rule(&mut self, frame: Frame, y: f64, label: &str) {
-        let _ = writeln!(self.svg, "<path stroke=\"{GRID}\" d=\"M{:.1} {y:.1}H{:.1}\"/>", frame.left, frame.right);
-        self.text((frame.left - 10.0, y + 4.2), NOTE, Align::Right, label);
-    }
-
-    fn axes(&mut self, frame: Frame) {
-        let _ = writeln!(
-            self.svg,
-            "<path stroke=\"{AXIS}\" stroke-width=\"1.2\" d=\"M{:.1} {:.1}V{:.1}H{:.1}\"/>",
-            frame.left, frame.top, frame.bottom, frame.right
-        );
-    }
-
-    fn tick(&mut self, frame: Frame, x: f64, text: &str) {
-        let _ =
-            writeln!(self.svg, "<path stroke=\"{AXIS}\" stroke-width=\"1.2\" d=\"M{x:.1} {:.1}v5\"/>", frame.bottom);
-        self.text((x, frame.bottom + 20.0), NOTE, Align::Centre, text);
-    }
-
-    fn axis_title(&mut self, frame: Frame, text: &str) {
-        self.text((frame.x(0.5), frame.bottom + 44.0), ENTRY, Align::Centre, text);
-    }
-
-    /// Draws an entry that ends at `right`, above the panel, and returns where one to its
-    /// left may end.
-    fn legend(&mut self, right: f64, frame: Frame, pen: Pen, text: &str) -> f64 {
-        let base = frame.top - 22.0;
-        let start = right - text_width(text) * ENTRY.size / CAPITAL;
-        self.text((start, base), ENTRY, Align::Left, text);
-        let y = base - 4.2;
-        self.line(&[Some((start - 30.0, y)), Some((start - 9.0, y))], pen);
-        start - 50.0
-    }
-
-    /// Draws a digit in five greys, each as runs of pixels.
-    ///
-    /// A darker grey lies on top of the lighter ones, so runs are long and leave no seams.
-    fn digit(&mut self, x: f64, y: f64, scale: f64, paper: [u8; 3], digit: &[u8]) {
-        const GREYS: u32 = 5;
-        const DARKEST: [u8; 3] = [0x1d, 0x27, 0x33];
-        // Lines run through the middles of the pixels.
-        let y = y + scale / 2.0;
-        let _ = write!(self.svg, "<g transform=\"translate({x} {y})scale({scale})\" stroke-width=\"1.04\">");
-        for grey in 1..=GREYS {
-            let path = runs(digit, |pixel| (u32::from(pixel) * GREYS + 127) / 255 >= grey);
-            if path.is_empty() {
-                continue;
-            }
-            let mix = |channel: usize| {
-                let (from, to) = (u32::from(paper[channel]), u32::from(DARKEST[channel]));
-                (from * (GREYS - grey) + to * grey) / GREYS
-            };
-            let (red, green, blue) = (mix(0), mix(1), mix(2));
-            let _ = write!(self.svg, "<path stroke=\"#{red:02x}{green:02x}{blue:02x}\" d=\"{path}\"/>");
-        }
-        self.svg.push_str("</g>\n");
-    }
+    canvas.svg.push_str("</g>\n");
 }
 
 /// The chosen pixels as horizontal lines, the first row at 0.
@@ -576,53 +359,10 @@ fn runs(digit: &[u8], chosen: impl Fn(u8) -> bool) -> String {
     path
 }
 
-// ---------------------------------------------------------------------------------------
-// The alphabet.
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Fails unless `svg` is well-formed as far as this module can get it wrong, and returns
-    /// the names of its elements.
-    fn elements(svg: &str) -> Vec<String> {
-        let (mut open, mut names) = (Vec::new(), Vec::new());
-        let mut rest = svg;
-        while let Some(start) = rest.find('<') {
-            assert!(!rest[..start].contains(['>', '&']), "{}", &rest[..start]);
-            let end = start + rest[start..].find('>').expect("a tag ends");
-            let tag = &rest[start + 1..end];
-            rest = &rest[end + 1..];
-            if let Some(name) = tag.strip_prefix('/') {
-                assert_eq!(open.pop().as_deref(), Some(name));
-                continue;
-            }
-            let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
-            let alone = tag.ends_with('/');
-            let mut attributes = attributes.trim_end_matches('/');
-            while let Some((key, after)) = attributes.split_once("=\"") {
-                let key = key.trim();
-                assert!(key.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == 'B'), "{key}");
-                let (value, after) = after.split_once('"').expect("a value ends");
-                assert!(!value.contains(['<', '&']), "{value}");
-                assert!(!value.contains("NaN") && !value.contains("inf"), "{value}");
-                attributes = after;
-            }
-            assert_eq!(attributes, "", "{tag}");
-            names.push(name.to_string());
-            if !alone {
-                open.push(name.to_string());
-            }
-        }
-        assert_eq!(rest, "\n");
-        assert!(open.is_empty(), "{open:?}");
-        assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
-        // Text needs a font, and these need another file or a style sheet.
-        for foreign in ["text", "image", "style", "script", "use"] {
-            assert!(!names.iter().any(|name| name == foreign), "{foreign}");
-        }
-        names
-    }
+    use crate::drawing::elements;
 
     fn points(count: usize) -> Vec<EpochPoint> {
         let accuracy = |epoch: usize| 1.0 - 0.3 / (epoch as f32 + 1.0);

@@ -299,9 +299,7 @@ fn set_training<M: Module + ?Sized>(module: &M, training: bool) {
 #[track_caller]
 fn matching<M: Module + ?Sized>(module: &M, pattern: &str, method: &str) -> Vec<Param> {
     let named = module.named_parameters();
-    let below = format!("{pattern}.*");
-    let found: Vec<Param> =
-        named.iter().filter(|(n, _)| fits(pattern, n) || fits(&below, n)).map(|(_, p)| p.clone()).collect();
+    let found: Vec<Param> = named.iter().filter(|(n, _)| means(pattern, n)).map(|(_, p)| p.clone()).collect();
     if found.is_empty() {
         let names = named.iter().map(|(n, _)| n.as_str());
         let help = match state::nearest(pattern, names) {
@@ -311,6 +309,11 @@ fn matching<M: Module + ?Sized>(module: &M, pattern: &str, method: &str) -> Vec<
         panic!("{method}: no parameter fits `{pattern}`\n  help: {help}");
     }
     found
+}
+
+/// Whether `pattern` means the parameter at the path `name`: that very path, or the beginning of it before a dot.
+pub(crate) fn means(pattern: &str, name: &str) -> bool {
+    fits(pattern, name) || fits(&format!("{pattern}.*"), name)
 }
 
 /// Whether `name` is `pattern`, in which `*` stands for any characters.

@@ -13,6 +13,8 @@ use wengert_tensor::{
 
 use crate::init::Init;
 
+use crate::module::means;
+
 // A panic while one of these locks is held leaves a tensor or another: never half of one.
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -188,6 +190,19 @@ impl Param {
     /// [`Module::parameters`](crate::Module::parameters) does.
     pub fn name(&self) -> Option<Arc<str>> {
         self.0.leaf.name()
+    }
+
+    /// Whether a pattern means this parameter, as in [`Module::freeze`](crate::Module::freeze): its name is `pattern`,
+    /// or begins with it and a dot; a `*` stands for any characters. One that has no name is meant by no pattern.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module};
+    /// let fc = Linear::new(2, 3);
+    /// let names = |pattern: &str| fc.parameters().iter().filter(|p| p.is_meant_by(pattern)).count();
+    /// assert_eq!([names("*"), names("bias"), names("*.bias")], [2, 1, 0]);
+    /// ```
+    pub fn is_meant_by(&self, pattern: &str) -> bool {
+        self.name().is_some_and(|name| means(pattern, &name))
     }
 
     /// Its name in an error.

@@ -1,14 +1,15 @@
-//! What all optimizers share: the walk over parameters, the checks before it, and their saved state.
+//! What all optimizers share: the walk over parameters, the checks before it, and groups with settings of their own.
 
 use std::collections::HashSet;
 use std::panic::Location;
 use std::path::Path;
 
-use half::{bf16, f16};
 use wengert_autograd::{Gradients, Variable};
 use wengert_nn::{Param, StateDict};
-use wengert_tensor::par::{GRAIN, Par};
-use wengert_tensor::{AnyTensor, DType, Element, Error, ErrorKind, Float, Int, Result, Tensor, Value, or_panic};
+use wengert_tensor::{Error, ErrorKind, Result, Tensor, no_grad, or_panic};
+
+use crate::norm::is_finite;
+use crate::rule::{Kept, Rule, Step, kept_dtype};
 
 /// What changes parameters by their gradients.
 ///
@@ -26,8 +27,8 @@ use wengert_tensor::{AnyTensor, DType, Element, Error, ErrorKind, Float, Int, Re
 pub trait Optimizer {
     /// Changes every trainable parameter by its gradient. Frozen ones are left alone.
     ///
-    /// Gradients that are infinite or NaN are applied as they are: where that can happen, look at the norm that
-    /// [`clip_global_norm`](crate::clip_global_norm) returns, and skip the step.
+    /// Gradients that are infinite or NaN are applied as they are, unless the optimizer was made with
+    /// [`skip_non_finite`](Stepper::skip_non_finite).
     ///
     /// # Panics
     /// If a trainable parameter got no gradient, unless that is allowed; the message names it and says why. Nothing is
@@ -47,7 +48,7 @@ pub trait Optimizer {
     /// The learning rate at present.
     fn learning_rate(&self) -> f64;
 
-    /// Sets the learning rate, as with `opt.set_lr(schedule.lr(step))`.
+    /// Sets the learning rate, as with `opt.set_lr(schedule.lr(step))`. Groups of parameters keep their factor of it.
     ///
     /// # Panics
     /// If it is negative or not finite.
@@ -96,92 +97,79 @@ pub struct StepReport {
     pub frozen: usize,
     /// Trainable parameters that got no gradient, where that is allowed.
     pub missing: Vec<String>,
+    /// Parameters whose gradients hold an infinity or NaN, for which the step was skipped as a whole: looked for only
+    /// where that was asked for with [`skip_non_finite`](Stepper::skip_non_finite).
+    pub non_finite: Vec<String>,
 }
 
-/// The number and learning rate of a step, as a [`Rule`] sees them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// The learning rate.
-    pub lr: f64,
-    /// How many steps this parameter has taken, this one included: 1 at the first.
-    pub number: u64,
+/// A parameter, what is kept for it, and its settings.
+pub(crate) struct Slot<R> {
+    pub(crate) param: Param,
+    pub(crate) steps: u64,
+    pub(crate) kept: Vec<Tensor>,
+    pub(crate) group: Group<R>,
 }
 
-/// How an optimizer changes a parameter. With [`Stepper`] around it, this is all there is to write for a new one.
-///
-/// ```
-/// use num_traits::Float;
-/// use wengert_autograd::Differentiate;
-/// use wengert_nn::Param;
-/// use wengert_optim::{Optimizer, Rule, Step, Stepper};
-/// use wengert_tensor::tensor;
-///
-/// /// Steps of one size: only the sign of the gradient counts.
-/// struct SignDescent;
-/// impl Rule for SignDescent {
-///     const NAME: &'static str = "SignDescent";
-///     fn state_names(&self) -> &'static [&'static str] {
-///         &[]
-///     }
-///     fn hyperparameters(&self) -> Vec<(&'static str, f64)> {
-///         Vec::new()
-///     }
-///     fn update<S: Float>(&self, step: Step, param: &mut [S], grad: &[S], _: &mut [&mut [S]]) {
-///         let lr = S::from(step.lr).unwrap();
-///         param.iter_mut().zip(grad).for_each(|(p, g)| *p = *p - lr * g.signum());
-///     }
-/// }
-/// let w = Param::new(tensor![1.0, -2.0]);
-/// let mut opt = Stepper::with_rule(SignDescent, [w.clone()], 0.5);
-/// opt.step(&(w.value() * w.value()).sum().backward());
-/// assert_eq!(w.value().to_vec::<f32>(), [0.5, -1.5]);
-/// ```
-pub trait Rule: Send + Sync {
-    /// What saved states call the optimizer.
-    const NAME: &'static str;
+/// The settings of a group of parameters, see [`Stepper::group`].
+#[derive(Clone, Debug)]
+pub struct Group<R> {
+    pub(crate) rule: R,
+    pub(crate) lr_factor: f64,
+}
 
-    /// The names of the tensors that are kept for each parameter from step to step. They start as zeros.
-    fn state_names(&self) -> &'static [&'static str];
-
-    /// The hyperparameters by name, all but the learning rate: a saved state only fits the same ones.
-    fn hyperparameters(&self) -> Vec<(&'static str, f64)>;
-
-    /// Changes a stretch of a parameter in place, with the same stretch of its gradient and of each kept tensor.
+impl<R> Group<R> {
+    /// What the learning rate is multiplied by. 1 unless set.
     ///
-    /// `S` is `f64` for parameters of that precision and `f32` for all others; 16-bit parameters are rounded after each
-    /// step, what is kept for them is not.
-    fn update<S: num_traits::Float>(&self, step: Step, param: &mut [S], grad: &[S], state: &mut [&mut [S]]);
+    /// # Panics
+    /// If it is negative or not finite.
+    #[track_caller]
+    pub fn lr_factor(mut self, factor: f64) -> Group<R> {
+        assert!(factor >= 0.0 && factor.is_finite(), "lr_factor {factor} is negative or not finite");
+        self.lr_factor = factor;
+        self
+    }
+
+    pub(crate) fn with(mut self, set: impl FnOnce(&mut R)) -> Group<R> {
+        set(&mut self.rule);
+        self
+    }
 }
 
-/// A parameter, and what is kept for it.
-struct Slot {
-    param: Param,
-    steps: u64,
-    state: Vec<Tensor>,
-}
+/// What a group changes in the settings of its parameters.
+type Change<R> = Box<dyn Fn(Group<R>) -> Group<R> + Send + Sync>;
 
 /// An optimizer that changes each parameter by a [`Rule`]: one pass over its elements, in place.
 pub struct Stepper<R> {
-    pub(crate) rule: R,
-    lr: f64,
-    slots: Vec<Slot>,
+    rule: R,
+    pub(crate) lr: f64,
+    pub(crate) slots: Vec<Slot<R>>,
+    /// Patterns of names, and what they mean for the parameters that fit.
+    groups: Vec<(String, Change<R>)>,
     allow_missing: bool,
+    skip_non_finite: bool,
 }
 
 impl<R: Rule> Stepper<R> {
     /// An optimizer of these parameters. One that is given several times counts once.
     ///
     /// # Panics
-    /// If the learning rate is negative or not finite.
+    /// If the learning rate is negative or not finite, or the rule cannot change parameters of a shape that is there.
     #[track_caller]
     pub fn with_rule(rule: R, params: impl IntoIterator<Item = Param>, lr: f64) -> Stepper<R> {
         let mut seen = HashSet::new();
-        let slots = params
+        let group = Group { rule: rule.clone(), lr_factor: 1.0 };
+        let slots: Vec<Slot<R>> = params
             .into_iter()
             .filter(|p| seen.insert(p.id()))
-            .map(|param| Slot { param, steps: 0, state: Vec::new() })
+            .map(|param| Slot { param, steps: 0, kept: Vec::new(), group: group.clone() })
             .collect();
-        Stepper { rule, lr: 0.0, slots, allow_missing: false }.lr(lr)
+        for (i, Slot { param, .. }) in slots.iter().enumerate() {
+            if let Err(help) = rule.fits(&param.shape()) {
+                let name = names(slots.iter().map(|s| &s.param)).swap_remove(i);
+                panic!("{}: parameter `{name}` has shape {}\n  help: {help}", R::NAME, param.shape());
+            }
+        }
+        Stepper { rule, lr: 0.0, slots, groups: Vec::new(), allow_missing: false, skip_non_finite: false }.lr(lr)
     }
 
     /// Sets the learning rate.
@@ -194,6 +182,38 @@ impl<R: Rule> Stepper<R> {
         self
     }
 
+    /// Gives some parameters settings of their own: those that `pattern` means, which is a name or the beginning of one
+    /// before a dot, with `*` for any characters.
+    ///
+    /// What a group does not set is as in the optimizer, also where that is set later. A parameter of several groups
+    /// gets the settings of all of them, those of later groups over those of earlier ones.
+    ///
+    /// # Panics
+    /// If no parameter fits.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module, Sequential};
+    /// use wengert_optim::AdamW;
+    /// let net = Sequential::new().push(Linear::new(4, 8)).push(Linear::new(8, 2));
+    /// let opt = AdamW::new(net.parameters())
+    ///     .group("*.bias", |g| g.weight_decay(0.0))
+    ///     .group("0", |g| g.lr_factor(0.1).betas(0.9, 0.99))
+    ///     .weight_decay(0.1);
+    /// # assert_eq!(opt.parameters().count(), 4);
+    /// ```
+    #[track_caller]
+    pub fn group(mut self, pattern: &str, change: impl Fn(Group<R>) -> Group<R> + Send + Sync + 'static) -> Self {
+        assert!(
+            self.parameters().any(|p| p.is_meant_by(pattern)),
+            "group: no parameter fits `{pattern}`\n  help: the names are {}; an optimizer learns them from a model's \
+             parameters()",
+            self.names().join(", ")
+        );
+        self.groups.push((pattern.to_string(), Box::new(change)));
+        self.regroup();
+        self
+    }
+
     /// Lets a step pass over trainable parameters that got no gradient, instead of failing. The [`StepReport`] names
     /// them.
     pub fn allow_missing(mut self) -> Self {
@@ -201,72 +221,53 @@ impl<R: Rule> Stepper<R> {
         self
     }
 
+    /// Skips every step in which a gradient holds an infinity or NaN, as a whole: nothing is changed then, and the
+    /// [`StepReport`] names the parameters. Costs one look at each gradient.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_nn::Param;
+    /// use wengert_optim::{Adam, Optimizer};
+    /// use wengert_tensor::tensor;
+    /// let w = Param::new(tensor![0.0, 1.0]);
+    /// let mut opt = Adam::new([w.clone()]).skip_non_finite();
+    /// let report = opt.step(&w.value().log().sum().backward());
+    /// assert_eq!((report.updated, report.non_finite.len()), (0, 1));
+    /// assert_eq!(w.value().to_vec::<f32>(), [0.0, 1.0]);
+    /// ```
+    pub fn skip_non_finite(mut self) -> Self {
+        self.skip_non_finite = true;
+        self
+    }
+
     /// The parameters.
-    pub fn parameters(&self) -> impl Iterator<Item = &Param> {
+    pub fn parameters(&self) -> impl Iterator<Item = &Param> + Clone {
         self.slots.iter().map(|s| &s.param)
     }
 
-    /// A name for each parameter that no other has.
-    fn names(&self) -> Vec<String> {
-        let mut seen = HashSet::new();
-        self.slots
-            .iter()
-            .enumerate()
-            .map(|(i, slot)| {
-                let name = slot.param.name().map_or_else(|| i.to_string(), |n| n.to_string());
-                if seen.insert(name.clone()) { name } else { format!("{name}#{i}") }
-            })
-            .collect()
+    /// Changes the settings of all parameters, but for what groups set.
+    pub(crate) fn with(mut self, set: impl FnOnce(&mut R)) -> Self {
+        set(&mut self.rule);
+        self.regroup();
+        self
     }
 
-    /// Checks the gradients of all parameters, before any is changed.
-    fn check(&self, gradients: &Gradients) -> Result<StepReport> {
-        let mut report = StepReport::default();
-        let mut missing = Vec::new();
-        for (i, Slot { param, .. }) in self.slots.iter().enumerate() {
-            if !param.is_trainable() {
-                report.frozen += 1;
-                continue;
-            }
-            let Some(g) = gradients.get(param) else {
-                missing.push(i);
-                continue;
-            };
-            if *g.shape() != param.shape() || g.dtype() != param.dtype() {
-                let name = &self.names()[i];
-                let (shape, dtype) = (param.shape(), param.dtype());
-                let e = format!("parameter `{name}` is {shape} {dtype}, and its gradient {} {}", g.shape(), g.dtype());
-                return Err(Error::new(e)
-                    .kind_of(ErrorKind::Gradient)
-                    .help("a gradient has the shape and precision of what it is the gradient of"));
-            }
-            report.updated += 1;
+    /// The settings of parameters that belong to no group.
+    pub(crate) fn base(&self) -> Group<R> {
+        Group { rule: self.rule.clone(), lr_factor: 1.0 }
+    }
+
+    fn regroup(&mut self) {
+        let base = self.base();
+        for Slot { param, group, .. } in &mut self.slots {
+            let own = self.groups.iter().filter(|(pattern, _)| param.is_meant_by(pattern));
+            *group = own.fold(base.clone(), |group, (_, change)| change(group));
         }
-        if let (Some(&first), false) = (missing.first(), self.allow_missing) {
-            let names = self.names();
-            let more: Vec<String> = missing[1..].iter().map(|&i| format!("`{}`", names[i])).collect();
-            let why = gradients.why_missing(&self.slots[first].param.edge());
-            let text = match more.len() {
-                0 => why.message().to_string(),
-                n => format!("{}; nor for {n} more: {}", why.message(), more.join(", ")),
-            };
-            return Err(Error::new(text)
-                .kind_of(ErrorKind::Gradient)
-                .help("let the loss depend on it, freeze() it, or pass over such parameters with allow_missing()"));
-        }
-        if report.updated == 0 {
-            let e = match (self.slots.len(), report.frozen) {
-                (0, _) => "the optimizer has no parameters".to_string(),
-                (n, frozen) if n == frozen => format!("all {n} parameters are frozen"),
-                (n, _) => format!("none of the {n} parameters got a gradient"),
-            };
-            return Err(Error::new(e).kind_of(ErrorKind::Gradient).help("this step would do nothing"));
-        }
-        if !missing.is_empty() {
-            let names = self.names();
-            report.missing = missing.iter().map(|&i| names[i].clone()).collect();
-        }
-        Ok(report)
+    }
+
+    /// A name for each parameter that no other has.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names(self.parameters())
     }
 }
 
@@ -274,18 +275,28 @@ impl<R: Rule> Optimizer for Stepper<R> {
     #[track_caller]
     fn try_step(&mut self, gradients: &Gradients) -> Result<StepReport> {
         let at = Location::caller();
-        let report = self.check(gradients).map_err(|e| e.in_op("step", at))?;
-        for slot in self.slots.iter_mut().filter(|s| s.param.is_trainable()) {
-            let Some(g) = gradients.get(&slot.param) else { continue };
-            slot.steps += 1;
-            let step = Step { lr: self.lr, number: slot.steps };
-            match g.dtype() {
-                DType::F64 => update::<f64, f64>(&self.rule, step, slot, g),
-                DType::F16 => update::<f16, f32>(&self.rule, step, slot, g),
-                DType::BF16 => update::<bf16, f32>(&self.rule, step, slot, g),
-                _ => update::<f32, f32>(&self.rule, step, slot, g),
+        let mut report = check(self.parameters(), gradients, self.allow_missing).map_err(|e| e.in_op("step", at))?;
+        if self.skip_non_finite {
+            let bad = |p: &Param| p.is_trainable() && gradients.get(p).is_some_and(|g| !is_finite(g));
+            let names = self.names().into_iter().zip(self.parameters());
+            report.non_finite = names.filter(|(_, p)| bad(p)).map(|(name, _)| name).collect();
+            if !report.non_finite.is_empty() {
+                report.updated = 0;
+                return Ok(report);
             }
         }
+        no_grad(|| {
+            for Slot { param, steps, kept, group } in self.slots.iter_mut().filter(|s| s.param.is_trainable()) {
+                let Some(g) = gradients.get(&*param) else { continue };
+                *steps += 1;
+                let step = Step { lr: self.lr * group.lr_factor, number: *steps };
+                if kept.is_empty() {
+                    let start = |k: Kept| Tensor::full_dtype(k.shape, k.start, kept_dtype(param.dtype()));
+                    *kept = group.rule.kept(&param.shape()).into_iter().map(start).collect();
+                }
+                param.update(|p| group.rule.update(step, p, g, kept));
+            }
+        });
         Ok(report)
     }
 
@@ -300,108 +311,78 @@ impl<R: Rule> Optimizer for Stepper<R> {
     }
 
     fn state_dict(&self) -> StateDict {
-        let number = |x: f64| AnyTensor::from(Tensor::from_vec(vec![x], ()));
-        let mut hyper = self.rule.hyperparameters();
-        hyper.push(("lr", self.lr));
-        let hyper = hyper.into_iter().map(|(name, x)| (format!("{}.{name}", R::NAME), number(x)));
-        let kept = self.names().into_iter().zip(&self.slots).flat_map(|(name, slot)| {
-            let steps = Tensor::<Int>::from_vec(vec![slot.steps as i64], ());
-            let state = self.rule.state_names().iter().zip(&slot.state);
-            let state: Vec<_> = state.map(|(s, t)| (format!("{name}.{s}"), t.into())).collect();
-            std::iter::once((format!("{name}.steps"), steps.into())).chain(state)
-        });
-        hyper.chain(kept).collect()
+        self.saved()
     }
 
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        let wrong = |e: String, help: &str| Err(Error::new(e).kind_of(ErrorKind::Format).help(help));
-        let same = "build the optimizer as the one that saved the state, over the same parameters";
-        let number = |name: &str| state.get(name).and_then(|t| t.to_f64_vec().first().copied());
-        let Some(lr) = number(&format!("{}.lr", R::NAME)).filter(|lr| *lr >= 0.0 && lr.is_finite()) else {
-            return wrong(format!("this is no state of the optimizer {}", R::NAME), same);
-        };
-        for (name, own) in self.rule.hyperparameters() {
-            match number(&format!("{}.{name}", R::NAME)) {
-                Some(saved) if saved.to_bits() == own.to_bits() => {}
-                Some(saved) => return wrong(format!("{name} is {own}, and {saved} in the saved state"), same),
-                None => return wrong(format!("the saved state has no {name}"), same),
-            }
-        }
-        let names = self.names();
-        let mut used = 1 + self.rule.hyperparameters().len();
-        let mut loaded = Vec::new();
-        for (name, slot) in names.iter().zip(&self.slots) {
-            let Some(steps) = number(&format!("{name}.steps")) else {
-                return wrong(format!("the saved state has nothing of parameter `{name}`"), same);
-            };
-            used += 1;
-            let mut kept = Vec::new();
-            for s in self.rule.state_names().iter().filter(|_| steps > 0.0) {
-                let key = format!("{name}.{s}");
-                let (shape, dtype) = (slot.param.shape(), state_dtype(slot.param.dtype()));
-                match state.get(&key) {
-                    None => return wrong(format!("the saved state has no `{key}`"), same),
-                    Some(t) if *t.shape() != shape || t.dtype() != dtype => {
-                        let (got, got_dtype) = (t.shape(), t.dtype());
-                        return wrong(format!("`{key}` is {got} {got_dtype}, and {shape} {dtype} is needed"), same);
-                    }
-                    Some(t) => kept.push(t.float()?.to_constant()),
-                }
-                used += 1;
-            }
-            loaded.push((steps as u64, kept));
-        }
-        if used != state.len() {
-            let known = |key: &str| {
-                key.starts_with(R::NAME)
-                    || names.iter().any(|n| key.strip_prefix(n.as_str()).is_some_and(|k| k.starts_with('.')))
-            };
-            let left = state.names().find(|k| !known(k)).unwrap_or("more tensors than are needed");
-            return wrong(format!("the saved state has `{left}`, which no parameter here takes"), same);
-        }
-        for (slot, (steps, kept)) in self.slots.iter_mut().zip(loaded) {
-            (slot.steps, slot.state) = (steps, kept);
-        }
-        self.lr = lr;
-        Ok(())
+        self.take_over(state)
     }
 }
 
-/// The precision of what is kept for a parameter.
-fn state_dtype(param: DType) -> DType {
-    if param == DType::F64 { DType::F64 } else { DType::F32 }
+/// A name for each of some parameters that no other has: its path in a model, or its number.
+pub(crate) fn names<'a>(params: impl Iterator<Item = &'a Param>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    params
+        .enumerate()
+        .map(|(i, param)| {
+            let name = param.name().map_or_else(|| i.to_string(), |n| n.to_string());
+            if seen.insert(name.clone()) { name } else { format!("{name}#{i}") }
+        })
+        .collect()
 }
 
-/// Elements that are converted at a time where the precision of a parameter is not computed in.
-const BLOCK: usize = 256;
-
-/// Changes one parameter: a single pass over its elements, its gradient and what is kept for it.
-fn update<T, S>(rule: &impl Rule, step: Step, slot: &mut Slot, g: &Tensor)
-where
-    T: Element<Compute = S> + Value<Float, Stored = T>,
-    S: Element<Compute = S> + Value<Float, Stored = S> + num_traits::Float,
-{
-    let (g, n) = (g.contiguous(), g.elements());
-    let g = g.as_slice::<T>().expect("contiguous, and of the parameter's precision");
-    let dtype = state_dtype(<T as Element>::DTYPE);
-    slot.state.resize_with(rule.state_names().len(), || Tensor::full_dtype(slot.param.shape(), 0.0, dtype));
-    let mut state: Vec<&mut [S]> = slot.state.iter_mut().map(|t| t.as_mut_slice()).collect();
-    slot.param.update(|p| {
-        let p = p.as_mut_slice::<T>();
-        Par::of(n).chunks_mut_of(p, &mut state, GRAIN, |block, p, state| {
-            let g = &g[block * GRAIN..][..p.len()];
-            if let (Some(p), Some(g)) = (T::direct_mut(p), T::direct(g)) {
-                return rule.update(step, p, g, state);
-            }
-            let (mut wide_p, mut wide_g) = ([S::default(); BLOCK], [S::default(); BLOCK]);
-            for (b, p) in p.chunks_mut(BLOCK).enumerate() {
-                let at = b * BLOCK..b * BLOCK + p.len();
-                wide_p.iter_mut().zip(&*p).for_each(|(w, x)| *w = x.up());
-                wide_g.iter_mut().zip(&g[at.clone()]).for_each(|(w, x)| *w = x.up());
-                let mut state: Vec<&mut [S]> = state.iter_mut().map(|s| &mut s[at.clone()]).collect();
-                rule.update(step, &mut wide_p[..p.len()], &wide_g[..p.len()], &mut state);
-                p.iter_mut().zip(&wide_p).for_each(|(x, w)| *x = T::down(*w));
-            }
-        });
-    });
+/// Checks the gradients of all parameters, before any is changed.
+pub(crate) fn check<'a>(
+    params: impl Iterator<Item = &'a Param> + Clone,
+    gradients: &Gradients,
+    allow_missing: bool,
+) -> Result<StepReport> {
+    let mut report = StepReport::default();
+    let mut missing = Vec::new();
+    for (i, param) in params.clone().enumerate() {
+        if !param.is_trainable() {
+            report.frozen += 1;
+            continue;
+        }
+        let Some(g) = gradients.get(param) else {
+            missing.push((i, param));
+            continue;
+        };
+        if *g.shape() != param.shape() || g.dtype() != param.dtype() {
+            let name = &names(params)[i];
+            let (shape, dtype) = (param.shape(), param.dtype());
+            let e = format!("parameter `{name}` is {shape} {dtype}, and its gradient {} {}", g.shape(), g.dtype());
+            return Err(Error::new(e)
+                .kind_of(ErrorKind::Gradient)
+                .help("a gradient has the shape and precision of what it is the gradient of"));
+        }
+        report.updated += 1;
+    }
+    let names_of = |missing: &[(usize, &Param)]| -> Vec<String> {
+        let names = names(params.clone());
+        missing.iter().map(|(i, _)| names[*i].clone()).collect()
+    };
+    if let (Some((_, first)), false) = (missing.first(), allow_missing) {
+        let more: Vec<String> = names_of(&missing[1..]).iter().map(|n| format!("`{n}`")).collect();
+        let why = gradients.why_missing(&first.edge());
+        let text = match more.len() {
+            0 => why.message().to_string(),
+            n => format!("{}; nor for {n} more: {}", why.message(), more.join(", ")),
+        };
+        return Err(Error::new(text)
+            .kind_of(ErrorKind::Gradient)
+            .help("let the loss depend on it, freeze() it, or pass over such parameters with allow_missing()"));
+    }
+    if report.updated == 0 {
+        let e = match (params.clone().count(), report.frozen) {
+            (0, _) => "the optimizer has no parameters".to_string(),
+            (n, frozen) if n == frozen => format!("all {n} parameters are frozen"),
+            (n, _) => format!("none of the {n} parameters got a gradient"),
+        };
+        return Err(Error::new(e).kind_of(ErrorKind::Gradient).help("this step would do nothing"));
+    }
+    if !missing.is_empty() {
+        report.missing = names_of(&missing);
+    }
+    Ok(report)
 }

@@ -24,6 +24,7 @@ mod tensor;
 pub use dtype::{DType, Element, default_dtype, with_default_dtype};
 pub use error::{Error, ErrorKind, InModule, Result, current_module, enter_module, in_module, or_panic};
 pub use index::{By, Ellipsis, Index, IntoIndex, IntoIndices, NewAxis};
+pub use kernels::simd;
 pub use kind::{Bool, Float, Int, Kind, Numeric, Value};
 pub use ops::{AttentionOptions, Conv2dOptions, IntoOperand, Pair, Pool2d, scalar};
 #[doc(hidden)]

@@ -1,7 +1,22 @@
 //! The SIMD seam: one text of a loop, compiled for several instruction sets, chosen at run time.
 //!
-//! A loop is written once, over a number type that knows whether multiply-add is fused ([`Lane`](super::number::Lane)),
-//! without branches; the compiler vectorises it for each level. `WENGERT_SIMD=plain|avx2|avx512` forces a level down.
+//! A loop is written once, without branches; the compiler vectorises it for each level. `WENGERT_SIMD=plain|avx2|avx512`
+//! forces a level down.
+//!
+//! ```
+//! use wengert_tensor::simd::{self, Isa, Loop};
+//! struct Halve<'a>(&'a mut [f32]);
+//! impl Loop for Halve<'_> {
+//!     type Output = ();
+//!     #[inline(always)]
+//!     fn run<I: Isa>(self) {
+//!         self.0.iter_mut().for_each(|x| *x *= 0.5);
+//!     }
+//! }
+//! let mut x = [2.0; 100];
+//! simd::run(Halve(&mut x));
+//! assert_eq!(x, [1.0; 100]);
+//! ```
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

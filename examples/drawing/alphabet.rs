@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::picture::short;
+use super::short;
 
 /// Height of a capital, in the units of [`outline`].
 pub(crate) const CAPITAL: f64 = 20.0;

@@ -27,6 +27,7 @@ pub enum Family {
     Scatter,
     Select,
     Gemm,
+    Factor,
     Conv,
     Pool,
     Sort,

@@ -54,6 +54,7 @@ mod elementwise;
 mod gradients;
 mod indexing;
 mod layers;
+mod linalg;
 mod linear;
 mod reductions;
 mod shapes;

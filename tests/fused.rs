@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use wengert::layout::Cut;
-use wengert::{AttentionOptions, Conv2dOptions, DType, Differentiate, Gradients, Int, Pool2d, Tensor, manual_seed};
+use wengert::{
+    AttentionOptions, Conv2dOptions, DType, Differentiate, Gradients, Int, Interpolation, Pool2d, Tensor, manual_seed,
+};
 
 /// Normally distributed numbers in double precision, as variables.
 fn variables<const N: usize>(seed: u64, shapes: [&[usize]; N]) -> [Tensor; N] {
@@ -264,4 +266,55 @@ fn attention_is_a_softmax_between_two_products() {
     let y = v[0].scaled_dot_product_attention(&v[1], &v[2], AttentionOptions::new());
     assert_eq!(y.to_vec::<f64>(), [0.0; 4], "without keys");
     assert_eq!(backward(&y).of(&v[0]).to_vec::<f64>(), [0.0; 6]);
+}
+
+#[test]
+fn an_unfolded_image_times_a_filter_is_the_convolution() {
+    let v = variables(10, [&[2, 3, 6, 5], &[4, 3, 3, 2]]);
+    let options = Conv2dOptions::new().stride([2, 1]).padding([1, 0]).dilation([1, 2]);
+    let product = |v: &[Tensor]| {
+        let windows = v[0].unfold([3, 2], options);
+        v[1].reshape([4, -1]).matmul(&windows).reshape([2, 4, 3, 3])
+    };
+    same(&v, |v| v[0].conv2d(&v[1], None, options), product);
+}
+
+#[test]
+fn a_transposed_convolution_is_the_transpose() {
+    // <conv(x), y> is <x, conv_transpose(y)>; of an even height no window begins at the last row.
+    for (height, left_over) in [(7, 0), (8, 1)] {
+        let [x, w, y] = variables(11, [&[2, 4, height, 5], &[6, 2, 3, 2], &[2, 6, 4, 4]]);
+        let options = Conv2dOptions::new().stride([2, 1]).padding([1, 0]).groups(2);
+        let forth = (x.conv2d(&w, None, options) * &y).sum().item();
+        let back = (y.conv_transpose2d(&w, None, options.output_padding([left_over, 0])) * &x).sum().item();
+        assert!((forth - back).abs() < 1e-12 * forth.abs().max(1.0), "{forth} and {back}");
+    }
+}
+
+#[test]
+fn images_are_resampled_as_pytorch_does() {
+    let x = Tensor::from_vec(vec![0.0_f64, 1.0, 4.0, 9.0, 16.0, 25.0], [1, 1, 2, 3]);
+    let check = |y: Tensor, shape: [usize; 4], values: &[f64]| {
+        close("resampled", &y, &Tensor::from_vec(values.to_vec(), shape));
+    };
+    let small = [1, 1, 3, 4];
+    check(
+        x.interpolate([3, 4], Interpolation::Nearest),
+        small,
+        &[0.0, 0.0, 1.0, 4.0, 0.0, 0.0, 1.0, 4.0, 9.0, 9.0, 16.0, 25.0],
+    );
+    check(
+        x.interpolate([3, 4], Interpolation::Linear),
+        small,
+        &[0.0, 0.625, 2.125, 4.0, 4.5, 7.0, 10.75, 14.5, 9.0, 13.375, 19.375, 25.0],
+    );
+    let (a, b) = (2.0 / 3.0, 43.0 / 6.0);
+    check(
+        x.interpolate([3, 4], Interpolation::AlignedLinear),
+        small,
+        &[0.0, a, 2.0, 4.0, 4.5, b, 10.5, 14.5, 9.0, 13.0 + a, 19.0, 25.0],
+    );
+    let (first, middle) = ([6.5 / 17.0, 16.5 / 17.0], 45.5 / 17.0);
+    let y = x.interpolate_by(&[1.5, 1.7], Interpolation::Linear);
+    check(y.narrow(2, 0, 1), [1, 1, 1, 5], &[0.0, first[0], first[1], middle, 4.0]);
 }

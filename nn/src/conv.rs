@@ -1,6 +1,6 @@
 //! The convolutional layer.
 
-use wengert_tensor::{Conv2dOptions, Pair, Tensor};
+use wengert_tensor::{Conv2dOptions, Sizes, Tensor};
 
 use crate::Module;
 use crate::init::Init;
@@ -34,8 +34,8 @@ pub struct Conv2d {
 impl Conv2d {
     /// A convolution with a kernel of size `kernel`: one number, or `[height, width]`.
     #[track_caller]
-    pub fn new(in_channels: usize, out_channels: usize, kernel: impl Into<Pair>) -> Conv2d {
-        let Pair([height, width]) = kernel.into();
+    pub fn new(in_channels: usize, out_channels: usize, kernel: impl Into<Sizes<2>>) -> Conv2d {
+        let Sizes([height, width]) = kernel.into();
         let init = Init::bounded_by(in_channels * height * width);
         Conv2d {
             scope: Scope::new("Conv2d"),
@@ -46,19 +46,19 @@ impl Conv2d {
     }
 
     /// How far one window is from the next: 1 unless set.
-    pub fn stride(mut self, stride: impl Into<Pair>) -> Conv2d {
+    pub fn stride(mut self, stride: impl Into<Sizes<2>>) -> Conv2d {
         self.options = self.options.stride(stride);
         self
     }
 
     /// How many zeros surround the image at each edge: 0 unless set.
-    pub fn padding(mut self, padding: impl Into<Pair>) -> Conv2d {
+    pub fn padding(mut self, padding: impl Into<Sizes<2>>) -> Conv2d {
         self.options = self.options.padding(padding);
         self
     }
 
     /// How far one element of the kernel is from the next: 1 unless set.
-    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Conv2d {
+    pub fn dilation(mut self, dilation: impl Into<Sizes<2>>) -> Conv2d {
         self.options = self.options.dilation(dilation);
         self
     }

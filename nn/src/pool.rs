@@ -1,6 +1,6 @@
 //! Pooling as layers.
 
-use wengert_tensor::{Pair, Pool2d, Tensor};
+use wengert_tensor::{Pool2d, Sizes, Tensor};
 
 use crate::Module;
 use crate::layer::Layer;
@@ -18,18 +18,18 @@ macro_rules! pools {
 
         impl $Name {
             /// Windows of size `kernel`, one number or `[height, width]`, side by side.
-            pub fn new(kernel: impl Into<Pair>) -> $Name {
+            pub fn new(kernel: impl Into<Sizes<2>>) -> $Name {
                 $Name { scope: Scope::new(stringify!($Name)), window: Pool2d::new(kernel) }
             }
 
             /// How far one window is from the next: the size of the window unless set.
-            pub fn stride(mut self, stride: impl Into<Pair>) -> $Name {
+            pub fn stride(mut self, stride: impl Into<Sizes<2>>) -> $Name {
                 self.window = self.window.stride(stride);
                 self
             }
 
             /// How much the image is padded at each edge: 0 unless set.
-            pub fn padding(mut self, padding: impl Into<Pair>) -> $Name {
+            pub fn padding(mut self, padding: impl Into<Sizes<2>>) -> $Name {
                 self.window = self.window.padding(padding);
                 self
             }

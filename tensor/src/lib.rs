@@ -26,7 +26,10 @@ pub use error::{Error, ErrorKind, InModule, Result, current_module, enter_module
 pub use index::{By, Ellipsis, Index, IntoIndex, IntoIndices, NewAxis};
 pub use kernels::simd;
 pub use kind::{Bool, Float, Int, Kind, Numeric, Value};
-pub use ops::{AttentionOptions, Conv2dOptions, IntoOperand, Pair, Pool2d, scalar};
+pub use ops::{
+    AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, Interpolation, IntoOperand, Pool,
+    Pool1d, Pool2d, Pool3d, Sizes, scalar,
+};
 #[doc(hidden)]
 pub use ops::{Literal, Nested, from_nested};
 pub use par::with_threads;

@@ -59,7 +59,7 @@ conv2d: the stride along axis 2 is 0
 conv2d: input has rank 2, not 4: batch, channels, height, width
   input  [8, 2352]      from flatten at HERE
   weight [16, 3, 3, 3]  from zeros at HERE
-  help: bring it to [N, C, H, W]");
+  help: bring it to [batch, channels, height, width]");
     misuse!(x.max_pool2d(29) => "\
 max_pool2d: the kernel spans 29 positions, and axis 2 has 28
   input [8, 3, 28, 28]  from zeros at HERE

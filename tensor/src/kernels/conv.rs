@@ -1,10 +1,11 @@
-//! The conv family: convolution of images, and its gradients, as matrix products over unfolded windows.
+//! The conv family: convolution along up to three axes, and its gradients, as matrix products over unfolded windows.
 //!
 //! The unfolded matrix of an image has a row for each channel and kernel position and a column for each output
 //! position. It is made a tile of columns at a time, so that it stays in the cache.
 
 use std::ops::Range;
 
+use crate::dtype::Element;
 use crate::kernels::gemm::{self, Matrix, Product};
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
@@ -20,8 +21,8 @@ pub struct Conv {
     pub channels: usize,
     /// Output channels of each group.
     pub filters: usize,
-    /// How the kernel slides over height and width.
-    pub windows: [Window; 2],
+    /// How the kernel slides over depth, height and width. Where there are fewer axes, the first are [`Window::NONE`].
+    pub windows: [Window; 3],
 }
 
 /// Elements of the unfolded matrix that are made at a time.
@@ -39,17 +40,17 @@ const PARTS: usize = 1 << 23;
 impl Conv {
     /// Pixels of an input channel.
     fn pixels(&self) -> usize {
-        self.windows[0].size * self.windows[1].size
+        self.windows.iter().map(|w| w.size).product()
     }
 
     /// Pixels of an output channel.
     fn positions(&self) -> usize {
-        self.windows[0].output * self.windows[1].output
+        self.windows.iter().map(|w| w.output).product()
     }
 
     /// Weights of each filter for one channel.
     fn area(&self) -> usize {
-        self.windows[0].kernel * self.windows[1].kernel
+        self.windows.iter().map(|w| w.kernel).product()
     }
 
     /// Weights of each filter.
@@ -90,33 +91,32 @@ impl Conv {
     /// the columns before it, its first pixel and its length.
     #[inline]
     fn for_runs(&self, channels: usize, at: &Range<usize>, mut f: impl FnMut(Range<usize>, Option<Shown>)) {
-        let [high, wide] = &self.windows;
+        let [deep, high, wide] = &self.windows;
+        let lines = at.start / wide.output..at.end.div_ceil(wide.output);
         let mut start = 0;
-        for channel in 0..channels {
-            for i in 0..high.kernel {
-                let rows = high.outputs(i);
-                for j in 0..wide.kernel {
-                    let columns = wide.outputs(j);
-                    for row in at.start / wide.output..at.end.div_ceil(wide.output) {
-                        let first = row * wide.output;
-                        let (from, to) = (at.start.max(first) - first, at.end.min(first + wide.output) - first);
-                        let (low, end) = (columns.start.clamp(from, to), columns.end.clamp(from, to));
-                        let shown = (rows.contains(&row) && low < end).then(|| Shown {
-                            skip: low - from,
-                            pixel: (channel * high.size + high.position(row, i)) * wide.size + wide.position(low, j),
-                            len: end - low,
-                        });
-                        f(start..start + to - from, shown);
-                        start += to - from;
-                    }
-                }
+        for tap in 0..channels * self.area() {
+            let (channel, j) = (tap / self.area(), tap % wide.kernel);
+            let (h, i) = (tap / (wide.kernel * high.kernel) % deep.kernel, tap / wide.kernel % high.kernel);
+            let (slices, rows, columns) = (deep.outputs(h), high.outputs(i), wide.outputs(j));
+            for line in lines.clone() {
+                let (slice, row) = (line / high.output, line % high.output);
+                let first = line * wide.output;
+                let (from, to) = (at.start.max(first) - first, at.end.min(first + wide.output) - first);
+                let (low, end) = (columns.start.clamp(from, to), columns.end.clamp(from, to));
+                let shown = (slices.contains(&slice) && rows.contains(&row) && low < end).then(|| {
+                    let plane = channel * deep.size + deep.position(slice, h);
+                    let pixel = (plane * high.size + high.position(row, i)) * wide.size + wide.position(low, j);
+                    Shown { skip: low - from, pixel, len: end - low }
+                });
+                f(start..start + to - from, shown);
+                start += to - from;
             }
         }
     }
 
     /// Writes the columns `at` of the unfolded matrix of the `channels` channels in `x`.
-    fn unfold<T: Product>(&self, out: &mut [T], x: &[T], channels: usize, at: &Range<usize>) {
-        let stride = self.windows[1].stride;
+    fn unfold<T: Element>(&self, out: &mut [T], x: &[T], channels: usize, at: &Range<usize>) {
+        let stride = self.windows[2].stride;
         self.for_runs(channels, at, |run, shown| {
             let out = &mut out[run];
             let Some(Shown { skip, pixel, len }) = shown else { return out.fill(T::default()) };
@@ -133,7 +133,7 @@ impl Conv {
 
     /// Adds the columns `at` of an unfolded matrix to the pixels in `x` that they show.
     fn fold<T: Product + std::ops::AddAssign>(&self, x: &mut [T], unfolded: &[T], channels: usize, at: &Range<usize>) {
-        let stride = self.windows[1].stride;
+        let stride = self.windows[2].stride;
         self.for_runs(channels, at, |run, shown| {
             let Some(Shown { skip, pixel, len }) = shown else { return };
             let from = &unfolded[run][skip..][..len];
@@ -153,7 +153,7 @@ struct Shown {
 }
 
 /// `out = conv(x, w) + bias`, all dense.
-pub fn conv2d<T: Product>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
+pub fn conv<T: Product>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
     let (taps, positions, filters) = (c.taps(), c.positions(), c.filters);
     let tile = c.tile(taps);
     let tiles = positions.div_ceil(tile);
@@ -184,8 +184,16 @@ pub fn conv2d<T: Product>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c
     });
 }
 
-/// The gradient of a convolution with respect to its input: `x = conv_transposed(g, w)`, all dense.
-pub fn input_grad<T: Product + std::ops::AddAssign>(x: &mut [T], g: &[T], w: &[T], c: &Conv, par: &Par) {
+/// The transposed convolution, which is the gradient of a convolution with respect to its input:
+/// `x = conv_transposed(g, w) + bias`, all dense.
+pub fn transposed<T: Product + std::ops::AddAssign>(
+    x: &mut [T],
+    g: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    c: &Conv,
+    par: &Par,
+) {
     let (taps, positions, filters, area) = (c.taps(), c.positions(), c.filters, c.area());
     let (blocks, size) = c.channel_blocks();
     let tile = c.tile(size * area);
@@ -201,10 +209,13 @@ pub fn input_grad<T: Product + std::ops::AddAssign>(x: &mut [T], g: &[T], w: &[T
         let w = &w[part % c.groups * filters * taps..][..filters * taps];
         let w = Matrix::dense(w, taps).from(0, first * area).t();
         let g = Matrix::dense(&g[part * filters * positions..][..filters * positions], positions);
-        if c.is_pointwise() {
-            return gemm::gemm(rows, filters, positions, w, g, x, false, &Par::sequential());
+        let bias = bias.map(|bias| &bias[part % c.groups * c.channels + first..][..channels]);
+        for (channel, x) in x.chunks_mut(c.pixels().max(1)).enumerate() {
+            x.fill(bias.map_or(T::default(), |bias| bias[channel]));
         }
-        x.fill(T::default());
+        if c.is_pointwise() {
+            return gemm::gemm(rows, filters, positions, w, g, x, true, &Par::sequential());
+        }
         for at in c.tiles(tile) {
             let unfolded = &mut unfolded[..rows * at.len()];
             gemm::gemm(rows, filters, at.len(), w, g.from(0, at.start), unfolded, false, &Par::sequential());
@@ -254,5 +265,71 @@ pub fn weight_grad<T: Product + std::ops::AddAssign>(w: &mut [T], x: &[T], g: &[
     });
     for part in parts.chunks(w.len()) {
         w.iter_mut().zip(part).for_each(|(w, &p)| *w += p);
+    }
+}
+
+/// The unfolded matrix of each image, all dense: a row for each channel and kernel position, a column for each output
+/// position.
+pub fn unfold<T: Element>(out: &mut [T], x: &[T], c: &Conv, par: &Par) {
+    let positions = 0..c.positions();
+    par.chunks_mut(out, c.area() * positions.len(), |channel, out| {
+        c.unfold(out, &x[channel * c.pixels()..][..c.pixels()], 1, &positions);
+    });
+}
+
+/// The transpose of [`unfold`]: each pixel is the sum of what the windows that it lies in hold.
+pub fn fold<T: Product + std::ops::AddAssign>(x: &mut [T], unfolded: &[T], c: &Conv, par: &Par) {
+    let positions = 0..c.positions();
+    let each = c.area() * positions.len();
+    par.chunks_mut(x, c.pixels(), |channel, x| {
+        x.fill(T::default());
+        c.fold(x, &unfolded[channel * each..][..each], 1, &positions);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two images of 2 groups of 2 channels of 4 by 5 pixels, 2 filters of 3 by 2 each; a kernel that looks at single
+    /// pixels has a path of its own.
+    fn sizes(pointwise: bool) -> (Conv, [usize; 3]) {
+        let window = |size: usize, kernel: usize| Window {
+            size,
+            kernel,
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            output: size + 1 - kernel,
+        };
+        let kernel = if pointwise { [1, 1] } else { [3, 2] };
+        let windows = [Window::NONE, window(4, kernel[0]), window(5, kernel[1])];
+        let c = Conv { images: 2, groups: 2, channels: 2, filters: 2, windows };
+        let lens = [2 * 2 * 2 * c.pixels(), 2 * 2 * c.taps(), 2 * 2 * 2 * c.positions()];
+        (c, lens)
+    }
+
+    /// A kernel on three slices: of the input, the weight and the result.
+    type Run = fn([&mut [f32]; 3], &Conv);
+
+    #[test]
+    fn slices_that_are_too_short_are_refused() {
+        let runs: [Run; 3] = [
+            |[x, w, y], c| conv(y, x, w, Some(&[0.0; 4]), c, &Par::sequential()),
+            |[x, w, y], c| transposed(x, y, w, None, c, &Par::sequential()),
+            |[x, w, y], c| weight_grad(w, x, y, c, &Par::sequential()),
+        ];
+        for (pointwise, run, short) in [false, true].iter().flat_map(|&p| {
+            let each = move |run| (0..4).map(move |short| (p, run, short));
+            runs.into_iter().flat_map(each)
+        }) {
+            let (c, lens) = sizes(pointwise);
+            let mut slices: Vec<Vec<f32>> = (0..3).map(|i| vec![1.0; lens[i] - (i + 1 == short) as usize]).collect();
+            let call = std::panic::AssertUnwindSafe(|| {
+                let [x, w, y] = slices.get_disjoint_mut([0, 1, 2]).expect("three");
+                run([x, w, y], &c);
+            });
+            assert_eq!(std::panic::catch_unwind(call).is_err(), short > 0, "slice {short} is one element short");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod factor;
 pub mod fill;
 pub mod gather;
 pub mod gemm;
+pub mod interpolate;
 pub mod map;
 pub mod norm;
 pub mod number;

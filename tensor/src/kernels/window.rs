@@ -1,4 +1,4 @@
-//! The window that convolution and pooling slide over the last two axes.
+//! The window that convolution and pooling slide along each of their axes.
 
 use std::ops::Range;
 
@@ -21,6 +21,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// The window of an axis that is not there: one position, seen as it is.
+    pub const NONE: Window = Window { size: 1, kernel: 1, stride: 1, padding: 0, dilation: 1, output: 1 };
+
     /// The outputs whose position number `k` lies within the axis.
     pub fn outputs(&self, k: usize) -> Range<usize> {
         let reach = k * self.dilation;

@@ -1,7 +1,9 @@
 //! Dropout.
 
+use std::panic::Location;
+
 use crate::attrs;
-use crate::dispatch::{Gradient, Op, Saves, apply};
+use crate::dispatch::{Gradient, Op, Saves, apply, in_op};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{copy, random};
@@ -12,6 +14,7 @@ use crate::ops::twin;
 use crate::par::Par;
 use crate::random::OfThread;
 use crate::registry::{FLOATS, Family, Misuse, OpInfo, Sample};
+use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -123,6 +126,32 @@ twin! {
             }
             let attrs = numbered(attrs! { p: p }, OfThread, self.elements());
             apply(&DROPOUT, attrs, &mut [self.into()])?.swap_remove(0).downcast()
+        }
+
+        /// [`dropout`](Self::dropout) of whole channels of `[N, C, ..]`: with probability `p` a channel of a sample is 0,
+        /// else divided by `1 - p`. Neighbouring pixels are so alike that dropping single ones hides little.
+        ///
+        /// J. Tompson et al., "Efficient Object Localization Using Convolutional Networks", CVPR 2015, arXiv:1411.4280.
+        ///
+        /// # Panics
+        /// If the rank is below 2, or `p` is not between 0 and 1.
+        ///
+        /// ```
+        /// use wengert_tensor::{Tensor, manual_seed};
+        /// manual_seed(1);
+        /// let y = Tensor::ones([4, 8, 3, 3]).dropout2d(0.5, true);
+        /// let sums = y.sum_axis([2, 3]).to_vec::<f32>();
+        /// assert!(sums.iter().all(|&s| s == 0.0 || s == 18.0) && sums.contains(&0.0) && sums.contains(&18.0));
+        /// ```
+        pub fn dropout2d / try_dropout2d(&self, p: f64, training: bool) -> Tensor {
+            let rank = match self.rank() {
+                rank @ 2.. => Ok(rank),
+                rank => Err(Error::new(format!("needs rank 2 or more, [N, C, ..], not {rank}"))),
+            };
+            let rank = in_op("dropout2d", &[("input", self.as_any())], Location::caller(), rank)?;
+            let channels: Shape = (0..rank).map(|axis| if axis < 2 { self.shape()[axis] } else { 1 }).collect();
+            let kept = Tensor::full_dtype(&channels, 1.0, self.dtype()).try_dropout(p, training)?;
+            if training { self.try_mul(kept) } else { Ok(self.clone()) }
         }
     }
 }

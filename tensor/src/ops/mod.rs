@@ -14,6 +14,7 @@ mod einsum;
 mod elementwise;
 mod factor;
 mod gather;
+mod interpolate;
 mod join;
 mod linalg;
 mod loss;
@@ -37,19 +38,21 @@ mod softmax;
 mod sort;
 mod statistics;
 mod unary;
+mod unfold;
 mod window;
 
 use crate::dispatch::Op;
 
 pub use attention::AttentionOptions;
 pub use binary::IntoOperand;
-pub use conv::Conv2dOptions;
+pub use conv::{Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions};
 pub(crate) use create::full_any;
 pub use create::{Literal, Nested, from_nested, scalar};
-pub use pool::Pool2d;
+pub use interpolate::Interpolation;
+pub use pool::{Pool, Pool1d, Pool2d, Pool3d};
 pub(crate) use shape::{CONTIGUOUS, IDENTITY};
 pub(crate) use slice::{SLICE_ASSIGN, cut_attrs};
-pub use window::Pair;
+pub use window::Sizes;
 
 /// The registry: one line per family file.
 pub(crate) static ALL: &[&[&Op]] = &[
@@ -77,6 +80,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     masked::OPS,
     conv::OPS,
     pool::OPS,
+    unfold::OPS,
+    interpolate::OPS,
     attention::OPS,
     batch_norm::OPS,
     row_norm::OPS,

@@ -6,11 +6,23 @@ use std::path::Path;
 use serde_json::Value as Json;
 use wengert::dispatch::{Arg, Attrs, Op, Outputs, apply};
 use wengert::registry::{Family, find, ops};
-use wengert::{AnyTensor, Backward, Bool, DType, Differentiate, Int, Tensor};
+use wengert::{AnyTensor, Backward, Bool, DType, Differentiate, Int, Result, Tensor};
+
+#[path = "fixtures/methods.rs"]
+mod methods;
+
+/// What a case calls.
+enum Callee {
+    /// An operation of the registry.
+    Op(&'static Op),
+    /// A method that is made of several.
+    Method(methods::Method),
+}
 
 /// One call with what it must give.
 struct Case {
-    op: &'static Op,
+    name: String,
+    callee: Callee,
     attrs: Attrs,
     inputs: Vec<Values>,
     outputs: Vec<Values>,
@@ -87,6 +99,10 @@ fn attrs(json: &Json) -> Attrs {
                 (None, Ok(number)) => all.with(name, number),
                 (None, Err(_)) => all.with(name, &*v.clone().leak()),
             },
+            Json::Array(v) if v.iter().any(|v| !v.is_i64()) => {
+                let v: Vec<f64> = v.iter().map(|v| v.as_f64().expect("a number")).collect();
+                all.with(name, &v[..])
+            }
             Json::Array(v) => {
                 let v: Vec<i64> = v.iter().map(|v| v.as_i64().expect("an integer")).collect();
                 all.with(name, &v[..])
@@ -112,7 +128,12 @@ fn family(path: &Path) -> Vec<Case> {
         let op = json["op"].as_str().expect("a name");
         let place = format!("{name} case {number}, {op}");
         Case {
-            op: find(op).unwrap_or_else(|| panic!("{place}: there is no such operation")),
+            callee: match (find(op), methods::find(op)) {
+                (Some(op), None) => Callee::Op(op),
+                (None, Some(method)) => Callee::Method(method),
+                _ => panic!("{place}: there is no such operation or method, or there are two"),
+            },
+            name: op.to_string(),
             attrs: attrs(&json["attrs"]),
             inputs: list(json, "inputs").iter().map(values).collect(),
             outputs: list(json, "outputs").iter().map(values).collect(),
@@ -149,6 +170,16 @@ fn same(a: f64, b: f64) -> bool {
 }
 
 impl Case {
+    fn call(&self, args: &mut [Arg<'_>]) -> Result<Outputs> {
+        match self.callee {
+            Callee::Op(op) => apply(op, self.attrs.clone(), args),
+            Callee::Method(method) => {
+                let inputs: Vec<AnyTensor> = args.iter().map(|a| a.tensor().clone()).collect();
+                Ok(Outputs::from_iter([method(&inputs, &self.attrs)?.into()]))
+            }
+        }
+    }
+
     fn check(&self, how: &str, float: DType, outputs: &Outputs, failures: &mut Vec<String>) {
         for (k, (own, reference)) in outputs.iter().zip(&self.outputs).enumerate() {
             let place = format!("{} {{{}}} {float} {how}: output {k}", self.place, self.attrs);
@@ -236,7 +267,7 @@ fn values_agree() {
                 ("owned and shared", lent.iter().map(|x| Arg::Own(x.clone())).collect()),
             ];
             for (how, args) in &mut ways {
-                match apply(case.op, case.attrs.clone(), args) {
+                match case.call(args) {
                     Ok(outputs) => case.check(how, float, &outputs, &mut failures),
                     Err(e) => failures.push(format!("{} {float} {how}: {e}", case.place)),
                 }
@@ -259,7 +290,7 @@ fn gradients_agree() {
         });
         let inputs: Vec<AnyTensor> = tracked.collect();
         let mut args: Vec<Arg<'_>> = inputs.iter().map(Arg::Ref).collect();
-        let outputs = apply(case.op, case.attrs.clone(), &mut args).unwrap_or_else(|e| panic!("{e}"));
+        let outputs = case.call(&mut args).unwrap_or_else(|e| panic!("{e}"));
         let first = outputs[0].float().expect("floats");
         let cotangent = Tensor::from_vec(weights(first.elements()), first.shape());
         let grads = first.backward_with(Backward::new().cotangent(&cotangent));
@@ -285,7 +316,8 @@ fn gradients_agree() {
 
 #[test]
 fn every_operation_with_a_counterpart_has_cases() {
-    let covered: BTreeSet<&str> = cases().iter().map(|c| c.op.name).collect();
+    let cases = cases();
+    let covered: BTreeSet<&str> = cases.iter().map(|c| c.name.as_str()).collect();
     let missing: Vec<&str> = ops()
         .filter(|op| {
             let info = (op.info)();

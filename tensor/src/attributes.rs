@@ -18,6 +18,8 @@ pub enum Value {
     Float(f64),
     /// Axes, sizes, strides.
     Ints(Box<[i64]>),
+    /// Numbers, one for each class or the like.
+    Floats(Box<[f64]>),
     /// A precision.
     DType(DType),
     /// A name among a few, as `"mean"`.
@@ -89,6 +91,11 @@ impl<const N: usize> From<[usize; N]> for Value {
         Value::from(&v[..])
     }
 }
+impl From<&[f64]> for Value {
+    fn from(v: &[f64]) -> Value {
+        Value::Floats(v.into())
+    }
+}
 impl From<SmallVec<[isize; 4]>> for Value {
     fn from(v: SmallVec<[isize; 4]>) -> Value {
         Value::from(&v[..])
@@ -102,6 +109,7 @@ impl fmt::Display for Value {
             Value::Int(v) => write!(f, "{v}"),
             Value::Float(v) => write!(f, "{v}"),
             Value::Ints(v) => write!(f, "{v:?}"),
+            Value::Floats(v) => write!(f, "{v:?}"),
             Value::DType(v) => write!(f, "{v}"),
             Value::Name(v) => write!(f, "{v}"),
         }
@@ -184,6 +192,16 @@ impl Attrs {
         match self.get(name) {
             Some(Value::Ints(v)) => v.iter().map(|&x| x as isize).collect(),
             other => wrong(name, "integers", other),
+        }
+    }
+
+    /// The numbers `name`; none where they are not given.
+    #[track_caller]
+    pub fn floats(&self, name: &str) -> &[f64] {
+        match self.get(name) {
+            None => &[],
+            Some(Value::Floats(v)) => v,
+            other => wrong(name, "numbers", other),
         }
     }
 

@@ -30,6 +30,10 @@ pub use ops::{
     AttentionOptions, Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions, Interpolation, IntoOperand, Pool,
     Pool1d, Pool2d, Pool3d, Sizes, scalar,
 };
+pub use ops::{
+    Bce, BceWithLogits, ClassTarget, CosineEmbedding, CrossEntropy, Ctc, Hinge, Huber, KlDiv, Nll, Reduction, SmoothL1,
+    TripletMargin,
+};
 #[doc(hidden)]
 pub use ops::{Literal, Nested, from_nested};
 pub use par::with_threads;

@@ -111,6 +111,17 @@ impl Shape {
         strides
     }
 
+    /// The position along each axis of element `number`, counted in row-major order.
+    pub(crate) fn position(&self, number: usize) -> SmallVec<[usize; 4]> {
+        let mut rest = number;
+        let mut position: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.rank());
+        for (p, &size) in position.iter_mut().zip(self.0.iter()).rev() {
+            *p = rest % size.max(1);
+            rest /= size.max(1);
+        }
+        position
+    }
+
     /// The shape that two shapes broadcast to by NumPy's rule: aligned at the last axis, sizes equal or 1.
     ///
     /// # Errors

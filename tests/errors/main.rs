@@ -56,6 +56,7 @@ mod indexing;
 mod layers;
 mod linalg;
 mod linear;
+mod losses;
 mod reductions;
 mod shapes;
 mod windows;

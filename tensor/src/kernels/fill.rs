@@ -1,4 +1,4 @@
-//! The fill family: constants and sequences.
+//! The fill family: constants, sequences, triangles.
 
 use crate::dtype::Element;
 use crate::par::{GRAIN, Par};
@@ -13,6 +13,19 @@ pub fn sequence<T: Element>(out: &mut [T], par: &Par, f: impl Fn(usize) -> T + S
     par.chunks_mut(out, GRAIN, |block, part| {
         for (i, o) in part.iter_mut().enumerate() {
             *o = f(block * GRAIN + i);
+        }
+    });
+}
+
+/// Sets what lies above diagonal number `offset` of dense matrices to 0 (`lower` remains), or what lies below it.
+pub fn triangle<T: Element>(out: &mut [T], rows: usize, columns: usize, offset: isize, lower: bool, par: &Par) {
+    let rows_per_block = (GRAIN / columns.max(1)).max(1);
+    par.chunks_mut(out, rows_per_block * columns, |block, part| {
+        for (i, row) in part.chunks_mut(columns.max(1)).enumerate() {
+            let at = (block * rows_per_block + i) % rows;
+            let on = (at as isize).saturating_add(offset);
+            let (above, below) = (on.saturating_add(1).clamp(0, columns as isize), on.clamp(0, columns as isize));
+            if lower { row[above as usize..].fill(T::default()) } else { row[..below as usize].fill(T::default()) }
         }
     });
 }

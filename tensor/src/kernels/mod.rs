@@ -6,6 +6,7 @@ pub mod accumulate;
 pub mod attention;
 pub mod conv;
 pub mod copy;
+pub mod cross_entropy;
 pub mod factor;
 pub mod fill;
 pub mod gather;

@@ -43,24 +43,48 @@ pub trait Real:
     fn trunc(self) -> Self;
     /// `e^self`.
     fn exp(self) -> Self;
+    /// `2^self`.
+    fn exp2(self) -> Self;
     /// `e^self - 1`.
     fn exp_m1(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// Logarithm to base 2.
+    fn log2(self) -> Self;
+    /// Logarithm to base 10.
+    fn log10(self) -> Self;
     /// `ln(1 + self)`.
     fn ln_1p(self) -> Self;
     /// Sine, radians.
     fn sin(self) -> Self;
     /// Cosine, radians.
     fn cos(self) -> Self;
+    /// Tangent, radians.
+    fn tan(self) -> Self;
+    /// Arc sine, radians.
+    fn asin(self) -> Self;
+    /// Arc cosine, radians.
+    fn acos(self) -> Self;
+    /// Arc tangent, radians.
+    fn atan(self) -> Self;
+    /// The angle of the point `(x, self)`, radians.
+    fn atan2(self, x: Self) -> Self;
+    /// Hyperbolic sine.
+    fn sinh(self) -> Self;
+    /// Hyperbolic cosine.
+    fn cosh(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
+    /// The complement of the error function, precise in its right tail too.
+    fn erfc(self) -> Self;
     /// The normal distribution function, precise in its left tail too.
     fn normal_cdf(self) -> Self;
     /// `self^other`.
     fn pow(self, other: Self) -> Self;
+    /// What is left of `self` after subtracting `other` as often as it goes in, exactly, with the sign of `self`.
+    fn fmod(self, other: Self) -> Self;
     /// The larger; NaN if either is.
     fn max(self, other: Self) -> Self {
         let larger = Self::select(self.lt(other), other, self);
@@ -102,6 +126,12 @@ pub trait Whole:
     fn wrapping_abs(self) -> Self;
     /// -1, 0 or 1.
     fn sign(self) -> Self;
+    /// The quotient, rounded towards 0, wrapping. `other` is not 0.
+    fn div_trunc(self, other: Self) -> Self;
+    /// The quotient, rounded down, wrapping. `other` is not 0.
+    fn div_floor(self, other: Self) -> Self;
+    /// What [`div_floor`](Self::div_floor) leaves: it has the sign of `other`, which is not 0.
+    fn rem_floor(self, other: Self) -> Self;
 }
 
 macro_rules! whole {
@@ -115,6 +145,21 @@ macro_rules! whole {
             #[inline(always)]
             #[allow(unused_comparisons)]
             fn sign(self) -> $t { (self > 0) as $t - (self < 0) as $t }
+            #[inline(always)]
+            fn div_trunc(self, other: $t) -> $t { self.wrapping_div(other) }
+            #[inline(always)]
+            #[allow(unused_comparisons)]
+            fn div_floor(self, other: $t) -> $t {
+                let rest = self.wrapping_rem(other);
+                let down = rest != 0 && (rest < 0) != (other < 0);
+                self.wrapping_div(other).wrapping_sub(down as $t)
+            }
+            #[inline(always)]
+            #[allow(unused_comparisons)]
+            fn rem_floor(self, other: $t) -> $t {
+                let rest = self.wrapping_rem(other);
+                if rest != 0 && (rest < 0) != (other < 0) { rest.wrapping_add(other) } else { rest }
+            }
         }
     )*};
 }
@@ -157,6 +202,8 @@ pub trait Precise: Float + Send + Sync + 'static {
     fn exponential<I: Isa>(self) -> Self;
     /// The error function to a few units in the last place.
     fn erf(self) -> Self;
+    /// The complement of the error function, precise in its right tail too.
+    fn erfc(self) -> Self;
     /// The normal distribution function, precise in its left tail too.
     fn normal_cdf(self) -> Self;
     /// The nearest integer, ties to even.
@@ -187,6 +234,10 @@ impl Precise for f32 {
         erf(self as f64) as f32
     }
     #[inline(always)]
+    fn erfc(self) -> f32 {
+        erfc(self as f64) as f32
+    }
+    #[inline(always)]
     fn normal_cdf(self) -> f32 {
         normal_cdf(self as f64) as f32
     }
@@ -204,6 +255,10 @@ impl Precise for f64 {
     #[inline(always)]
     fn erf(self) -> f64 {
         erf(self)
+    }
+    #[inline(always)]
+    fn erfc(self) -> f64 {
+        erfc(self)
     }
     #[inline(always)]
     fn normal_cdf(self) -> f64 {
@@ -241,14 +296,15 @@ fn erf(x: f64) -> f64 {
     (1.0 - erfc_tail(a)).copysign(x)
 }
 
-/// The normal distribution function, `(1 + erf(x / sqrt(2))) / 2`, to about 1e-13 of its value: where that would cancel,
-/// from the complement.
+/// The complement of the error function, to about 1e-13 of its value.
+fn erfc(x: f64) -> f64 {
+    if x < 2.0 { 1.0 - erf(x) } else { erfc_tail(x) }
+}
+
+/// The normal distribution function, `(1 + erf(x / sqrt(2))) / 2`, to about 1e-13 of its value: from the complement,
+/// which does not cancel to the left.
 fn normal_cdf(x: f64) -> f64 {
-    let x = x * std::f64::consts::FRAC_1_SQRT_2;
-    if x > -2.0 {
-        return 0.5 + 0.5 * erf(x);
-    }
-    0.5 * erfc_tail(-x)
+    0.5 * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
 /// The complement of the error function from 2 on.
@@ -316,12 +372,24 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
         Lane::new(self.0.exponential::<I>())
     }
     #[inline(always)]
+    fn exp2(self) -> Self {
+        Lane::new(self.0.exp2())
+    }
+    #[inline(always)]
     fn exp_m1(self) -> Self {
         Lane::new(self.0.exp_m1())
     }
     #[inline(always)]
     fn ln(self) -> Self {
         Lane::new(self.0.ln())
+    }
+    #[inline(always)]
+    fn log2(self) -> Self {
+        Lane::new(self.0.log2())
+    }
+    #[inline(always)]
+    fn log10(self) -> Self {
+        Lane::new(self.0.log10())
     }
     #[inline(always)]
     fn ln_1p(self) -> Self {
@@ -336,6 +404,34 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
         Lane::new(self.0.cos())
     }
     #[inline(always)]
+    fn tan(self) -> Self {
+        Lane::new(self.0.tan())
+    }
+    #[inline(always)]
+    fn asin(self) -> Self {
+        Lane::new(self.0.asin())
+    }
+    #[inline(always)]
+    fn acos(self) -> Self {
+        Lane::new(self.0.acos())
+    }
+    #[inline(always)]
+    fn atan(self) -> Self {
+        Lane::new(self.0.atan())
+    }
+    #[inline(always)]
+    fn atan2(self, x: Self) -> Self {
+        Lane::new(self.0.atan2(x.0))
+    }
+    #[inline(always)]
+    fn sinh(self) -> Self {
+        Lane::new(self.0.sinh())
+    }
+    #[inline(always)]
+    fn cosh(self) -> Self {
+        Lane::new(self.0.cosh())
+    }
+    #[inline(always)]
     fn tanh(self) -> Self {
         Lane::new(self.0.tanh())
     }
@@ -344,12 +440,20 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
         Lane::new(self.0.erf())
     }
     #[inline(always)]
+    fn erfc(self) -> Self {
+        Lane::new(self.0.erfc())
+    }
+    #[inline(always)]
     fn normal_cdf(self) -> Self {
         Lane::new(self.0.normal_cdf())
     }
     #[inline(always)]
     fn pow(self, other: Self) -> Self {
         Lane::new(self.0.powf(other.0))
+    }
+    #[inline(always)]
+    fn fmod(self, other: Self) -> Self {
+        Lane::new(self.0 % other.0)
     }
 }
 

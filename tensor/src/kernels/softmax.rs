@@ -1,4 +1,4 @@
-//! Softmax, its logarithm, and the cross entropy built on it: row by row along one axis, in any layout.
+//! Softmax and its logarithm: row by row along one axis, in any layout.
 
 use crate::dtype::Element;
 use crate::kernels::copy;
@@ -28,60 +28,16 @@ where
     });
 }
 
-/// The sum of `-log(softmax(x))` at each row's label along `axis`, in `f64`. Labels lie within the axis.
-pub fn cross_entropy<T>(x: &[T], layout: &Layout, axis: usize, labels: &[usize], par: &Par) -> f64
-where
-    T: Element<Compute: Precise>,
-{
-    let (rows, n) = (Rows::new(layout, axis), layout.shape()[axis]);
-    let per_block = (GRAIN / n.max(1)).max(1);
-    let blocks = par.map(labels.len().div_ceil(per_block), |block| {
-        let mut row = vec![T::default(); n];
-        let mut up = Vec::new();
-        let mut total = 0.0;
-        rows.joint.for_elements(block * per_block..labels.len().min((block + 1) * per_block), |r, [at]| {
-            copy::strided_run(&mut row, x, at, rows.step);
-            let loss = in_compute(&mut row, &mut up, |row| {
-                let (max, log_sum) = log_sum(row);
-                log_sum - (row[labels[r]] - max)
-            });
-            total += loss.to_f64();
-        });
-        total
-    });
-    blocks.iter().sum()
-}
-
-/// `out = (softmax(x) - y) * scale` along `axis`, where `y` is 1 at each row's label and 0 elsewhere.
-pub fn cross_entropy_grad<T>(
-    out: &mut [T],
-    x: &[T],
-    layout: &Layout,
-    axis: usize,
-    labels: &[usize],
-    scale: f64,
-    par: &Par,
-) where
-    T: Element<Compute: Precise>,
-{
-    let (one, scale) = (T::Compute::from_f64(1.0), T::Compute::from_f64(scale));
-    for_rows(out, x, layout, axis, par, |r, row| {
-        exponentials(row);
-        row[labels[r]] = row[labels[r]] - one;
-        row.iter_mut().for_each(|v| *v = *v * scale);
-    });
-}
-
 /// The runs of a tensor along one axis.
-struct Rows {
+pub(super) struct Rows {
     /// Where they start, in row-major order of the other axes.
-    joint: Joint<1>,
+    pub(super) joint: Joint<1>,
     /// The distance between neighbours in a run.
-    step: isize,
+    pub(super) step: isize,
 }
 
 impl Rows {
-    fn new(layout: &Layout, axis: usize) -> Rows {
+    pub(super) fn new(layout: &Layout, axis: usize) -> Rows {
         let (mut shape, mut strides) = (layout.shape().clone(), layout.strides());
         shape.remove(axis);
         let step = strides.remove(axis);
@@ -92,7 +48,7 @@ impl Rows {
 
 /// Writes to the dense `out` what `f` makes of each run of `x` along `axis`; `f` also gets the run's number in
 /// row-major order of the other axes.
-fn for_rows<T>(
+pub(super) fn for_rows<T>(
     out: &mut [T],
     x: &[T],
     layout: &Layout,
@@ -130,7 +86,11 @@ fn for_rows<T>(
 }
 
 /// Runs `f` on a row in the precision that kernels compute in; `up` is its scratch memory.
-fn in_compute<T: Element, R>(row: &mut [T], up: &mut Vec<T::Compute>, f: impl FnOnce(&mut [T::Compute]) -> R) -> R {
+pub(super) fn in_compute<T: Element, R>(
+    row: &mut [T],
+    up: &mut Vec<T::Compute>,
+    f: impl FnOnce(&mut [T::Compute]) -> R,
+) -> R {
     if let Some(row) = T::direct_mut(row) {
         return f(row);
     }
@@ -163,7 +123,7 @@ pub(super) fn largest<T: Precise, I: Isa>(row: &[T]) -> Lane<T, I> {
 }
 
 /// The largest element of a row (NaN aside), and the logarithm of the sum of `exp(x - largest)`.
-fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
+pub(super) fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
     struct Run<'a, T>(&'a [T]);
     impl<T: Precise> Loop for Run<'_, T> {
         type Output = (T, T);
@@ -178,7 +138,7 @@ fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
 }
 
 /// Replaces a row by its softmax.
-fn exponentials<T: Precise>(row: &mut [T]) {
+pub(super) fn exponentials<T: Precise>(row: &mut [T]) {
     struct Run<'a, T>(&'a mut [T]);
     impl<T: Precise> Loop for Run<'_, T> {
         type Output = ();

@@ -11,8 +11,8 @@ use crate::shape::Shape;
 
 /// The body of an operation on two floats: no `if`, so that it vectorises.
 pub trait BinaryBody: 'static {
-    /// The operation on one pair.
-    fn eval<R: Real>(x: R, y: R) -> R;
+    /// The operation on one pair, with the call's numbers.
+    fn eval<R: Real>(x: R, y: R, numbers: &[f64]) -> R;
 }
 
 /// The body of an operation on two integers.
@@ -29,33 +29,33 @@ pub trait CompareBody: 'static {
     fn eval_int<W: Whole>(x: W, y: W) -> bool;
 }
 
-/// A loop over dense elements: `out[i] = f(x[i], y[i])`.
-pub type Block<T, O> = fn(&mut [O], &[T], &[T]);
+/// A loop over dense elements: `out[i] = f(x[i], y[i])`. The last argument holds the numbers of the call.
+pub type Block<T, O> = fn(&mut [O], &[T], &[T], &[f64]);
 
 /// The dense loop of a body, at the level of this machine.
-pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T]) {
-    struct Run<'a, B, T>(&'a mut [T], &'a [T], &'a [T], std::marker::PhantomData<B>);
+pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], numbers: &[f64]) {
+    struct Run<'a, B, T>(&'a mut [T], &'a [T], &'a [T], &'a [f64], std::marker::PhantomData<B>);
     impl<B: BinaryBody, T: Precise> Loop for Run<'_, B, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
             for ((o, &x), &y) in self.0.iter_mut().zip(self.1).zip(self.2) {
-                *o = B::eval(Lane::<T, I>::new(x), Lane::new(y)).0;
+                *o = B::eval(Lane::<T, I>::new(x), Lane::new(y), self.3).0;
             }
         }
     }
-    simd::run(Run::<B, T>(out, x, y, std::marker::PhantomData));
+    simd::run(Run::<B, T>(out, x, y, numbers, std::marker::PhantomData));
 }
 
 /// The dense loop of an integer body.
-pub fn int_block<B: BinaryIntBody, W: Whole>(out: &mut [W], x: &[W], y: &[W]) {
+pub fn int_block<B: BinaryIntBody, W: Whole>(out: &mut [W], x: &[W], y: &[W], _: &[f64]) {
     for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
         *o = B::eval(x, y);
     }
 }
 
 /// The dense loop of a comparison of floats.
-pub fn compare_block<B: CompareBody, T: Precise>(out: &mut [u8], x: &[T], y: &[T]) {
+pub fn compare_block<B: CompareBody, T: Precise>(out: &mut [u8], x: &[T], y: &[T], _: &[f64]) {
     struct Run<'a, B, T>(&'a mut [u8], &'a [T], &'a [T], std::marker::PhantomData<B>);
     impl<B: CompareBody, T: Precise> Loop for Run<'_, B, T> {
         type Output = ();
@@ -70,7 +70,7 @@ pub fn compare_block<B: CompareBody, T: Precise>(out: &mut [u8], x: &[T], y: &[T
 }
 
 /// The dense loop of a comparison of integers.
-pub fn compare_int_block<B: CompareBody, W: Whole>(out: &mut [u8], x: &[W], y: &[W]) {
+pub fn compare_int_block<B: CompareBody, W: Whole>(out: &mut [u8], x: &[W], y: &[W], _: &[f64]) {
     for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
         *o = B::eval_int(x, y) as u8;
     }
@@ -85,6 +85,7 @@ pub fn zip<T: Element, O: Element>(
     x_layout: &Layout,
     y: &[T],
     y_layout: &Layout,
+    numbers: &[f64],
     f: Block<T::Compute, O::Compute>,
     par: &Par,
 ) {
@@ -99,7 +100,7 @@ pub fn zip<T: Element, O: Element>(
         let (x, y) = (T::direct(&x[a]).expect("direct, as found above"), T::direct(&y[b]).expect("as found above"));
         par.chunks_mut(out, GRAIN, |i, part| {
             let (x, y) = (&x[i * GRAIN..][..part.len()], &y[i * GRAIN..][..part.len()]);
-            f(O::direct_mut(part).expect("direct, as found above"), x, y);
+            f(O::direct_mut(part).expect("direct, as found above"), x, y, numbers);
         });
         return;
     }
@@ -119,9 +120,9 @@ pub fn zip<T: Element, O: Element>(
                 let x = xs.load(x, (x_at as isize + skip * x_step) as usize, x_step, n);
                 let y = ys.load(y, (y_at as isize + skip * y_step) as usize, y_step, n);
                 match O::direct_mut(out) {
-                    Some(out) => f(out, x, y),
+                    Some(out) => f(out, x, y, numbers),
                     None => {
-                        f(&mut down[..n], x, y);
+                        f(&mut down[..n], x, y, numbers);
                         out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
                     }
                 }
@@ -164,12 +165,14 @@ pub enum Side {
 }
 
 /// `own = f(own, other)`, or `f(other, own)` for [`Side::Rhs`]: `own` is dense of `shape`, `other` broadcasts to it.
+#[allow(clippy::too_many_arguments)] // as above
 pub fn zip_in_place<T: Element>(
     own: &mut [T],
     shape: &Shape,
     other: &[T],
     other_layout: &Layout,
     side: Side,
+    numbers: &[f64],
     f: Block<T::Compute, T::Compute>,
     par: &Par,
 ) {
@@ -190,8 +193,8 @@ pub fn zip_in_place<T: Element>(
                 let y = others.load(other, (at as isize + (b * BLOCK) as isize * step) as usize, step, n);
                 up.iter_mut().zip(&*own).for_each(|(u, &v)| *u = v.up());
                 let apply = |out: &mut [T::Compute]| match side {
-                    Side::Lhs => f(out, &up[..n], y),
-                    Side::Rhs => f(out, y, &up[..n]),
+                    Side::Lhs => f(out, &up[..n], y, numbers),
+                    Side::Rhs => f(out, y, &up[..n], numbers),
                 };
                 match T::direct_mut(own) {
                     Some(own) => apply(own),
@@ -212,4 +215,51 @@ pub fn zip_in_place<T: Element>(
             });
         }
     });
+}
+
+/// The sum of `f(x, y)` over operands of shape `shape`, in `f64`: in one pass, without storing the terms.
+pub fn sum<T: Element>(
+    shape: &Shape,
+    (x, x_layout): (&[T], &Layout),
+    (y, y_layout): (&[T], &Layout),
+    numbers: &[f64],
+    f: Block<T::Compute, T::Compute>,
+    par: &Par,
+) -> f64 {
+    if shape.elements() == 0 {
+        return 0.0;
+    }
+    let joint = Joint::new(shape, [x_layout, y_layout]);
+    let inner = joint.inner;
+    let [x_step, y_step] = joint.inner_strides;
+    // A block is some whole runs, or part of a long one.
+    let (runs, parts) = ((GRAIN / inner).max(1), inner.div_ceil(GRAIN));
+    let blocks = par.map(joint.runs().div_ceil(runs) * parts, |block| {
+        let first = block / parts * runs;
+        let from = block % parts * GRAIN;
+        let until = inner.min(from + GRAIN);
+        let (mut xs, mut ys) = (Operand::<T>::new(), Operand::<T>::new());
+        let mut terms = [T::Compute::default(); BLOCK];
+        let mut total = 0.0;
+        joint.for_runs(first..joint.runs().min(first + runs), |_, [x_at, y_at]| {
+            for start in (from..until).step_by(BLOCK) {
+                let (n, skip) = (BLOCK.min(until - start), start as isize);
+                let x = xs.load(x, (x_at as isize + skip * x_step) as usize, x_step, n);
+                let y = ys.load(y, (y_at as isize + skip * y_step) as usize, y_step, n);
+                f(&mut terms[..n], x, y, numbers);
+                total += sum_wide(&terms[..n]);
+            }
+        });
+        total
+    });
+    blocks.iter().sum()
+}
+
+/// The sum of a few elements in `f64`, with as many accumulators as a wide register has places.
+fn sum_wide<C: Element>(x: &[C]) -> f64 {
+    let mut acc = [0.0; 8];
+    for part in x.chunks(acc.len()) {
+        acc.iter_mut().zip(part).for_each(|(a, v)| *a += v.to_f64());
+    }
+    acc.iter().sum()
 }

@@ -1,4 +1,4 @@
-//! Comparisons, logic, and choosing by a mask.
+//! Comparisons, tests for NaN and infinity, and choosing by a mask.
 
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::{DType, with_dtype};
@@ -13,11 +13,11 @@ use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{ALL, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::storage::Storage;
-use crate::tape::Vjp;
+use crate::tape::{Vjp, no_grad};
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&EQ, &NE, &LT, &LE, &GT, &GE, &AND, &OR, &XOR, &NOT, &WHERE];
+pub(crate) static OPS: &[&Op] = &[&EQ, &NE, &LT, &LE, &GT, &GE, &ISNAN, &ISINF, &ISFINITE, &WHERE];
 
 /// Defines comparisons of two operands, with truth values as results.
 macro_rules! compare {
@@ -167,138 +167,83 @@ compare! {
     }
 }
 
-/// Defines logic on masks that broadcast.
-macro_rules! logic {
-    ($($(#[$doc:meta])* $name:ident / $try_name:ident = $OP:ident { |$x:ident, $y:ident| $eval:expr, $torch:literal })*) => {$(
+/// Defines tests of each element, with truth values as results.
+macro_rules! test {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident / $try_name:ident = $OP:ident { |$x:ident| $eval:expr, int: $int:literal }
+    )*) => {$(
         #[doc = concat!("The operation of [`Tensor::", stringify!($name), "`].")]
-        pub(crate) static $OP: Op = Op {
-            name: stringify!($name),
-            operands: &["lhs", "rhs"],
-            forward: |call| {
-                let (x, y) = (call.input(0).bool()?, call.input(1).bool()?);
-                let (x, y) = (x.as_any(), y.as_any());
-                let shape = x.shape().broadcast(y.shape())?;
-                let n = shape.elements();
-                let mut storage = Storage::stale::<u8>(n);
-                let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
-                crate::kernels::zip::zip::<u8, u8>(
-                    out,
-                    &shape,
-                    x.storage().slice(),
-                    x.layout(),
-                    y.storage().slice(),
-                    y.layout(),
-                    |out, x, y| out.iter_mut().zip(x).zip(y).for_each(|((o, &$x), &$y)| *o = $eval),
-                    &Par::of(n),
-                );
-                Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
-            },
-            gradient: Gradient::NotFloat,
-            info: || OpInfo {
-                family: Family::Zip,
-                numpy: $torch,
-                torch: $torch,
-                precisions: &[DType::Bool],
-                samples: |g| {
-                    let (a, b) = g.broadcast_pair();
-                    vec![Sample::new([g.bools(&a), g.bools(&b)], Attrs::NONE)]
+        pub(crate) static $OP: Op = {
+            struct Body;
+            impl CompareBody for Body {
+                #[inline(always)]
+                fn eval<R: Real>($x: R, _: R) -> R::Mask { $eval }
+                #[inline(always)]
+                fn eval_int<W: Whole>(_: W, _: W) -> bool { $int }
+            }
+            fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+                static TABLE: CompareTable = CompareTable::new::<Body>();
+                elementwise::test(call, &TABLE)
+            }
+            Op {
+                name: stringify!($name),
+                operands: &["input"],
+                forward,
+                gradient: Gradient::NotFloat,
+                info: || OpInfo {
+                    family: Family::Map,
+                    numpy: stringify!($name),
+                    torch: stringify!($name),
+                    precisions: NUMERIC,
+                    samples: |g| {
+                        let shape = g.shape(0, 3);
+                        vec![Sample::new([g.numbers(&shape, -2.0, 2.0)], Attrs::NONE)]
+                    },
+                    specials: |g| {
+                        let x = g.tensor(&[0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY], &[4].into());
+                        vec![Sample::new([x], Attrs::NONE)]
+                    },
+                    misuses: || vec![Misuse::new([Bool::full([2], true).into()], Attrs::NONE, "not supported")],
                 },
-                specials: |_| Vec::new(),
-                misuses: || vec![Misuse::new(
-                    [Bool::full([2], true).into(), Bool::full([3], true).into()],
-                    Attrs::NONE,
-                    "shapes do not broadcast: 2 and 3 on axis -1",
-                )],
-            },
+            }
         };
 
         twin! {
-            impl [] Tensor<Bool> {
+            impl [<K: Numeric>] Tensor<K> {
                 $(#[$doc])*
-                ///
-                /// # Panics
-                /// If the shapes do not broadcast.
-                pub fn $name / $try_name(&self, rhs: &Tensor<Bool>) -> Tensor<Bool> {
-                    apply1(&$OP, Attrs::NONE, &mut [self.into(), rhs.into()])
+                pub fn $name / $try_name(&self) -> Tensor<Bool> {
+                    apply1(&$OP, Attrs::NONE, &mut [self.into()])
                 }
             }
         }
     )*};
 }
 
-logic! {
-    /// Whether both masks hold.
+test! {
+    /// Whether elements are NaN. Integers never are.
     ///
     /// ```
     /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![true, true].and(&tensor![true, false]).to_vec::<bool>(), [true, false]);
+    /// assert_eq!(tensor![1.0, f64::NAN].isnan().to_vec::<bool>(), [false, true]);
     /// ```
-    and / try_and = AND { |x, y| x & y, "logical_and" }
+    isnan / try_isnan = ISNAN { |x| x.is_nan(), int: false }
 
-    /// Whether at least one mask holds.
+    /// Whether elements are positive or negative infinity. Integers never are.
     ///
     /// ```
     /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![false, true].or(&tensor![false, false]).to_vec::<bool>(), [false, true]);
+    /// assert_eq!(tensor![1.0, f64::NEG_INFINITY].isinf().to_vec::<bool>(), [false, true]);
     /// ```
-    or / try_or = OR { |x, y| x | y, "logical_or" }
+    isinf / try_isinf = ISINF { |x| x.abs().eq(R::lit(f64::INFINITY)), int: false }
 
-    /// Whether exactly one mask holds.
+    /// Whether elements are neither infinite nor NaN. Integers always are.
     ///
     /// ```
     /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![true, true].xor(&tensor![true, false]).to_vec::<bool>(), [false, true]);
+    /// assert_eq!(tensor![1.0, f64::NAN, f64::INFINITY].isfinite().to_vec::<bool>(), [true, false, false]);
     /// ```
-    xor / try_xor = XOR { |x, y| x ^ y, "logical_xor" }
-}
-
-/// The operation of [`Tensor::not`].
-pub(crate) static NOT: Op = Op {
-    name: "not",
-    operands: &["input"],
-    forward: |call| {
-        let x = call.input(0).bool()?;
-        let x = x.as_any();
-        let n = x.elements();
-        let mut storage = Storage::stale::<u8>(n);
-        let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
-        crate::kernels::map::map::<u8>(
-            out,
-            x.storage().slice(),
-            x.layout(),
-            &[],
-            |out, x, _| out.iter_mut().zip(x).for_each(|(o, &x)| *o = x ^ 1),
-            &Par::of(n),
-        );
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), DType::Bool)])
-    },
-    gradient: Gradient::NotFloat,
-    info: || OpInfo {
-        family: Family::Map,
-        numpy: "logical_not",
-        torch: "logical_not",
-        precisions: &[DType::Bool],
-        samples: |g| {
-            let shape = g.shape(0, 3);
-            vec![Sample::new([g.bools(&shape)], Attrs::NONE)]
-        },
-        specials: |_| Vec::new(),
-        misuses: || vec![Misuse::new([Tensor::zeros([2]).into()], Attrs::NONE, "expected a tensor of kind Bool")],
-    },
-};
-
-twin! {
-    impl [] Tensor<Bool> {
-        /// Whether the mask does not hold.
-        ///
-        /// ```
-        /// use wengert_tensor::tensor;
-        /// assert_eq!(tensor![true, false].not().to_vec::<bool>(), [false, true]);
-        /// ```
-        pub fn not / try_not(&self) -> Tensor<Bool> {
-            apply1(&NOT, Attrs::NONE, &mut [self.into()])
-        }
-    }
+    isfinite / try_isfinite = ISFINITE { |x| x.abs().lt(R::lit(f64::INFINITY)), int: true }
 }
 
 /// The operation of [`Tensor::where_`].
@@ -396,5 +341,81 @@ impl Tensor<Bool> {
     #[track_caller]
     pub fn try_where_<K: Kind>(&self, yes: &Tensor<K>, no: &Tensor<K>) -> Result<Tensor<K>> {
         apply1(&WHERE, Attrs::NONE, &mut [self.into(), yes.into(), no.into()])
+    }
+}
+
+impl Tensor {
+    /// Whether elements are close to the other's: `|x - y| <= atol + rtol * |y|`, or equal; they broadcast. NaN is close
+    /// to nothing, an infinity only to itself.
+    ///
+    /// NumPy's tolerances are `rtol` 1e-5 and `atol` 1e-8.
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast, or the precisions differ.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![1.0, 1.1].isclose(&tensor![1.001], 1e-2, 0.0).to_vec::<bool>(), [true, false]);
+    /// ```
+    #[track_caller]
+    pub fn isclose(&self, other: &Tensor, rtol: f64, atol: f64) -> Tensor<Bool> {
+        or_panic(self.try_isclose(other, rtol, atol))
+    }
+
+    /// Fallible form of [`isclose`](Self::isclose).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_isclose(&self, other: &Tensor, rtol: f64, atol: f64) -> Result<Tensor<Bool>> {
+        no_grad(|| {
+            let equal = self.try_eq(other)?;
+            let distance = self.try_sub(other)?.try_abs()?;
+            let near = distance.try_le(other.try_abs()? * rtol + atol)?.try_and(&other.try_isfinite()?)?;
+            near.try_or(&equal)
+        })
+    }
+
+    /// Whether all elements are close to the other's, see [`isclose`](Self::isclose).
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast, or the precisions differ.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert!(tensor![0.1, 0.2].allclose(&tensor![0.1, 0.2000001], 1e-5, 1e-8));
+    /// ```
+    #[track_caller]
+    pub fn allclose(&self, other: &Tensor, rtol: f64, atol: f64) -> bool {
+        or_panic(self.try_allclose(other, rtol, atol))
+    }
+
+    /// Fallible form of [`allclose`](Self::allclose).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_allclose(&self, other: &Tensor, rtol: f64, atol: f64) -> Result<bool> {
+        self.try_isclose(other, rtol, atol)?.try_all()?.try_item()
+    }
+}
+
+impl<K: Kind> Tensor<K> {
+    /// Whether both have the same shape, precision and elements. NaN equals nothing.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert!(tensor![1, 2].array_equal(&tensor![1, 2]));
+    /// assert!(!tensor![1, 2].array_equal(&tensor![[1, 2]]));
+    /// ```
+    #[track_caller]
+    pub fn array_equal(&self, other: &Tensor<K>) -> bool {
+        if self.shape() != other.shape() || self.dtype() != other.dtype() {
+            return false;
+        }
+        let n = self.elements();
+        let dense = no_grad(|| [self.contiguous(), other.contiguous()]);
+        let [x, y] = dense.each_ref().map(|t| (t.as_any().storage(), t.layout().offset()));
+        with_dtype!(self.dtype(), T => x.0.slice::<T>()[x.1..][..n] == y.0.slice::<T>()[y.1..][..n])
     }
 }

@@ -1,22 +1,24 @@
 //! Tensors from nothing: constants and sequences.
 
+use std::borrow::Borrow;
 use std::panic::Location;
 
 use crate::attrs;
-use crate::dispatch::{Attrs, Gradient, Op, Outputs, Value, apply1};
+use crate::dispatch::{Attrs, Gradient, Op, Outputs, Value, apply1, in_op};
 use crate::dtype::{DType, Element, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::fill;
+use crate::kernels::{copy, fill};
 use crate::kind::{Bool, Float, Int, Kind, Value as KindValue};
-use crate::ops::elementwise::unsupported;
+use crate::ops::elementwise::{demand_float, unsupported};
+use crate::ops::twin;
 use crate::par::Par;
-use crate::registry::{ALL as ALL_PRECISIONS, Family, Misuse, NUMERIC, OpInfo, Sample};
+use crate::registry::{ALL as ALL_PRECISIONS, FLOATS, Family, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::{IntoDims, Shape, checked_shape};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&FULL, &ARANGE, &EYE];
+pub(crate) static OPS: &[&Op] = &[&FULL, &ARANGE, &LINSPACE, &ONE_HOT];
 
 /// A constant as an attribute: exact for integers.
 pub(crate) fn element<T: Element>(value: &Value) -> T {
@@ -92,7 +94,7 @@ fn try_full<K: Kind>(shape: impl IntoDims, value: Value, dtype: DType) -> Result
 
 /// Defines `zeros`, `ones` and `full` where they belong: floats on `Tensor`, the other kinds on their own names.
 macro_rules! constants {
-    ($On:ty, $K:ident, $t:ty, $example:literal) => {
+    ($On:ty, $K:ident, $t:ty, $example:literal, $value:literal) => {
         impl $On {
             /// A tensor of zeros.
             ///
@@ -112,6 +114,11 @@ macro_rules! constants {
             ///
             /// # Panics
             /// If a size is negative, or there are more elements than memory can address.
+            ///
+            /// ```
+            /// use wengert_tensor::{Bool, Int, Tensor};
+            #[doc = concat!("assert_eq!(", $example, "::ones([2, 3]).elements(), 6);")]
+            /// ```
             #[track_caller]
             pub fn ones(shape: impl IntoDims) -> Tensor<$K> {
                 or_panic(try_full(shape, Value::Int(1), $K::default_dtype())).called("ones", Location::caller())
@@ -121,6 +128,11 @@ macro_rules! constants {
             ///
             /// # Panics
             /// If a size is negative, or there are more elements than memory can address.
+            ///
+            /// ```
+            /// use wengert_tensor::{Bool, Int, Tensor};
+            #[doc = concat!("assert_eq!(", $example, "::full([2], ", $value, ").rank(), 1);")]
+            /// ```
             #[track_caller]
             pub fn full(shape: impl IntoDims, value: $t) -> Tensor<$K> {
                 or_panic(<$On>::try_full(shape, value))
@@ -135,11 +147,25 @@ macro_rules! constants {
                 try_full(shape, Value::from(value), $K::default_dtype())
             }
         }
+
+        impl Tensor<$K> {
+            /// This tensor's shape and precision, with every element `value`.
+            ///
+            /// ```
+            /// use wengert_tensor::{Bool, Int, Tensor};
+            #[doc = concat!("let x = ", $example, "::zeros([2, 3]);")]
+            #[doc = concat!("assert_eq!(x.full_like(", $value, ").shape(), x.shape());")]
+            /// ```
+            #[track_caller]
+            pub fn full_like(&self, value: $t) -> Tensor<$K> {
+                or_panic(try_full(self.shape(), Value::from(value), self.dtype()))
+            }
+        }
     };
 }
-constants!(Tensor, Float, f64, "Tensor");
-constants!(Int, Int, i64, "Int");
-constants!(Bool, Bool, bool, "Bool");
+constants!(Tensor, Float, f64, "Tensor", "0.5");
+constants!(Int, Int, i64, "Int", "7");
+constants!(Bool, Bool, bool, "Bool", "true");
 
 impl Tensor {
     /// A tensor of precision `dtype` whose every element is `value`.
@@ -159,16 +185,38 @@ impl Tensor {
 
 impl<K: Kind> Tensor<K> {
     /// Zeros of this tensor's shape and precision.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![1, 2].zeros_like().to_vec::<i64>(), [0, 0]);
+    /// ```
     #[track_caller]
     pub fn zeros_like(&self) -> Tensor<K> {
         or_panic(try_full(self.shape(), Value::Int(0), self.dtype()))
     }
 
     /// Ones of this tensor's shape and precision.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![1.5, 2.5].ones_like().to_vec::<f32>(), [1.0, 1.0]);
+    /// ```
     #[track_caller]
     pub fn ones_like(&self) -> Tensor<K> {
         or_panic(try_full(self.shape(), Value::Int(1), self.dtype()))
     }
+}
+
+/// The tensor whose element `i` is `f(i)`.
+fn fill_sequence(shape: Shape, dtype: DType, f: impl Fn(usize) -> Value + Sync) -> Outputs {
+    let n = shape.elements();
+    let storage = with_dtype!(dtype, T => {
+        let mut storage = Storage::stale::<T>(n);
+        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+        fill::sequence(out, &Par::of(n), |i| element::<T>(&f(i)));
+        storage
+    });
+    smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)]
 }
 
 /// The operation of [`Tensor::arange`].
@@ -196,16 +244,6 @@ pub(crate) static ARANGE: Op = {
         }
         let shape = checked_shape(&[if n < 1e18 { n.max(0.0) as isize } else { isize::MAX }])?;
         Ok(fill_sequence(shape, dtype, |i| Value::Float(start + step * i as f64)))
-    }
-    fn fill_sequence(shape: Shape, dtype: DType, f: impl Fn(usize) -> Value + Sync) -> Outputs {
-        let n = shape.elements();
-        let storage = with_dtype!(dtype, T => {
-            let mut storage = Storage::stale::<T>(n);
-            let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-            fill::sequence(out, &Par::of(n), |i| element::<T>(&f(i)));
-            storage
-        });
-        smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)]
     }
     Op {
         name: "arange",
@@ -251,11 +289,22 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn arange(start: f64, end: f64, step: f64) -> Tensor {
-        let attrs = attrs! { start: start, end: end, step: step, dtype: default_dtype() };
-        or_panic(apply1(&ARANGE, attrs, &mut []))
+        or_panic(Tensor::try_arange(start, end, step))
     }
 
-    /// `steps` numbers evenly from `start` to `end`, both included, as a tensor of rank 1.
+    /// Fallible form of [`arange`](Self::arange).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_arange(start: f64, end: f64, step: f64) -> Result<Tensor> {
+        apply1(&ARANGE, attrs! { start: start, end: end, step: step, dtype: default_dtype() }, &mut [])
+    }
+
+    /// `steps` numbers evenly from `start` to `end`, both included and exact, as a tensor of rank 1.
+    ///
+    /// # Panics
+    /// If there are more than memory can address.
     ///
     /// ```
     /// use wengert_tensor::Tensor;
@@ -263,24 +312,54 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn linspace(start: f64, end: f64, steps: usize) -> Tensor {
-        // From both ends to the middle, so that the last element is `end` and not a rounding beside it.
-        let step = if steps > 1 { (end - start) / (steps - 1) as f64 } else { 0.0 };
-        let at = |i: usize| if 2 * i < steps { start + step * i as f64 } else { end - step * (steps - 1 - i) as f64 };
-        let values: Vec<f64> = (0..steps).map(|i| if steps == 1 { start } else { at(i) }).collect();
-        Tensor::from_vec(values, [steps]).to_dtype(default_dtype())
+        or_panic(Tensor::try_linspace(start, end, steps))
     }
 
-    /// The identity matrix of `n` rows.
+    /// Fallible form of [`linspace`](Self::linspace).
     ///
-    /// ```
-    /// use wengert_tensor::Tensor;
-    /// assert_eq!(Tensor::eye(2).to_vec::<f32>(), [1.0, 0.0, 0.0, 1.0]);
-    /// ```
+    /// # Errors
+    /// Where the other form panics.
     #[track_caller]
-    pub fn eye(n: usize) -> Tensor {
-        or_panic(apply1(&EYE, attrs! { n: n, dtype: default_dtype() }, &mut []))
+    pub fn try_linspace(start: f64, end: f64, steps: usize) -> Result<Tensor> {
+        let steps = steps.min(isize::MAX as usize);
+        apply1(&LINSPACE, attrs! { start: start, end: end, steps: steps, dtype: default_dtype() }, &mut [])
     }
 }
+
+/// The operation of [`Tensor::linspace`].
+pub(crate) static LINSPACE: Op = Op {
+    name: "linspace",
+    operands: &[],
+    forward: |call| {
+        let attrs = call.attrs();
+        let (start, end, dtype) = (attrs.float("start"), attrs.float("end"), attrs.dtype("dtype"));
+        demand_float(dtype)?;
+        let shape = checked_shape(&[attrs.int("steps")])?;
+        let steps = shape.elements();
+        let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
+        // From both ends to the middle, so that the last element is `end` and not a rounding beside it.
+        Ok(fill_sequence(shape, dtype, |i| match 2 * i < steps {
+            true => Value::Float(start + step * i as f64),
+            false => Value::Float(end - step * (steps - 1 - i) as f64),
+        }))
+    },
+    gradient: Gradient::NotFloat,
+    info: || OpInfo {
+        family: Family::Fill,
+        numpy: "linspace",
+        torch: "linspace",
+        precisions: FLOATS,
+        samples: |g| vec![Sample::new([], attrs! { start: -1.0, end: 2.0, steps: g.below(6), dtype: g.dtype })],
+        specials: |_| Vec::new(),
+        misuses: || {
+            vec![Misuse::new(
+                [],
+                attrs! { start: 0.0, end: 1.0, steps: -1i64, dtype: DType::F32 },
+                "size -1 on axis 0 is negative",
+            )]
+        },
+    },
+};
 
 impl Int {
     /// The integers `start..end`, as a tensor of rank 1.
@@ -291,38 +370,157 @@ impl Int {
     /// ```
     #[track_caller]
     pub fn arange(start: i64, end: i64) -> Tensor<Int> {
-        or_panic(apply1(&ARANGE, attrs! { start: start, end: end, step: 1i64, dtype: DType::I64 }, &mut []))
+        or_panic(Int::try_arange(start, end))
+    }
+
+    /// Fallible form of `arange`.
+    ///
+    /// # Errors
+    /// If there are more than memory can address.
+    #[track_caller]
+    pub fn try_arange(start: i64, end: i64) -> Result<Tensor<Int>> {
+        apply1(&ARANGE, attrs! { start: start, end: end, step: 1i64, dtype: DType::I64 }, &mut [])
     }
 }
 
-/// The operation of [`Tensor::eye`].
-pub(crate) static EYE: Op = Op {
-    name: "eye",
-    operands: &[],
+/// The operation of [`Tensor::one_hot`].
+pub(crate) static ONE_HOT: Op = Op {
+    name: "one_hot",
+    operands: &["labels"],
     forward: |call| {
-        let n = call.attrs().int("n");
-        let dtype = call.attrs().dtype("dtype");
-        let shape = checked_shape(&[n, n])?;
-        let n = n as usize;
+        let (labels, attrs) = (call.input(0), call.attrs());
+        let (classes, dtype) = (attrs.int("classes"), attrs.dtype("dtype"));
+        if !labels.dtype().is_int() {
+            return Err(unsupported(labels.dtype()).help("labels are integers"));
+        }
+        let mut sizes: Vec<isize> = labels.shape().iter().map(|&n| n as isize).collect();
+        sizes.push(classes);
+        let shape = checked_shape(&sizes)?;
+        let positions = positions(labels, classes as usize)?;
         let storage = with_dtype!(dtype, T => {
-            let mut storage = Storage::zeros::<T>(n * n);
+            let mut storage = Storage::zeros::<T>(shape.elements());
             let out = storage.unique_mut::<T>().expect("a fresh buffer is unique");
-            (0..n).for_each(|i| out[i * (n + 1)] = T::from_i64(1));
+            positions.iter().enumerate().for_each(|(row, label)| out[row * classes as usize + label] = T::from_i64(1));
             storage
         });
         Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
-        family: Family::Fill,
-        numpy: "eye",
-        torch: "eye",
-        precisions: ALL_PRECISIONS,
-        samples: |g| vec![Sample::new([], attrs! { n: g.below(4), dtype: g.dtype })],
+        family: Family::Scatter,
+        numpy: "",
+        torch: "nn.functional.one_hot",
+        precisions: &DType::INTS,
+        samples: |g| {
+            let shape = g.shape(0, 3);
+            vec![Sample::new([g.numbers(&shape, 0.0, 4.0)], attrs! { classes: 4i64, dtype: DType::F64 })]
+        },
         specials: |_| Vec::new(),
-        misuses: || vec![Misuse::new([], attrs! { n: -2i64, dtype: DType::F32 }, "size -2 on axis 0 is negative")],
+        misuses: || {
+            let labels = |label: i64| Tensor::<Int>::from_vec(vec![0, label], [2]).into();
+            let attrs = |classes: i64| attrs! { classes: classes, dtype: DType::F32 };
+            vec![
+                Misuse::new([labels(3)], attrs(3), "label 3 at [1] is none of the 3 classes"),
+                Misuse::new([labels(-1)], attrs(3), "label -1 at [1] is none of the 3 classes"),
+                Misuse::new([labels(0)], attrs(-1), "size -1 on axis 1 is negative"),
+            ]
+        },
     },
 };
+
+/// The labels of an integer tensor, row-major, each below `classes`.
+fn positions(labels: &AnyTensor, classes: usize) -> Result<Vec<usize>> {
+    let labels = checked_labels(labels, classes, None)?;
+    Ok(labels.into_iter().flatten().collect())
+}
+
+/// The class numbers of an integer tensor, row-major; `None` for those that are `ignored`.
+///
+/// # Errors
+/// If another is none of the classes.
+pub(crate) fn checked_labels(labels: &AnyTensor, classes: usize, ignored: Option<i64>) -> Result<Vec<Option<usize>>> {
+    let mut found = Vec::with_capacity(labels.elements());
+    let mut wrong = None;
+    with_dtype!(int labels.dtype(), T => {
+        copy::for_each(labels.storage().slice::<T>(), labels.layout(), |label| {
+            let label = label.to_i64();
+            let class = usize::try_from(label).ok().filter(|&class| class < classes && Some(label) != ignored);
+            if class.is_none() && Some(label) != ignored {
+                wrong.get_or_insert((found.len(), label));
+            }
+            found.push(class);
+        });
+    });
+    let Some((number, label)) = wrong else { return Ok(found) };
+    let position = labels.shape().position(number);
+    let e = Error::new(format!("label {label} at {position:?} is none of the {classes} classes"));
+    let e = e.kind_of(ErrorKind::Index);
+    Err(match classes {
+        0 => e.help("there are no classes"),
+        _ => e.help(format!("labels are class numbers from 0 to {}", classes - 1)),
+    })
+}
+
+twin! {
+    impl [] Tensor<Int> {
+        /// For each class number a row of `classes` zeros with a 1 in its place, along a new last axis: class numbers as
+        /// probabilities.
+        ///
+        /// # Panics
+        /// If a label is not a class number, or there are more elements than memory can address.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// let rows = tensor![2, 0].one_hot(3);
+        /// assert_eq!(rows.to_vec::<f32>(), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+        /// ```
+        pub fn one_hot / try_one_hot(&self, classes: usize) -> Tensor {
+            let classes = classes.min(isize::MAX as usize);
+            apply1(&ONE_HOT, attrs! { classes: classes, dtype: default_dtype() }, &mut [self.into()])
+        }
+    }
+}
+
+impl<K: Kind> Tensor<K> {
+    /// The coordinates of a grid: for each axis a tensor of the grid's shape that holds each point's coordinate along
+    /// it. The sequences are of rank 1; the results are views of them. NumPy's `indexing="ij"`, PyTorch's default.
+    ///
+    /// # Panics
+    /// If a sequence is not of rank 1.
+    ///
+    /// ```
+    /// use wengert_tensor::{Tensor, tensor};
+    /// let grid = Tensor::meshgrid(&[tensor![1.0, 2.0], tensor![5.0, 6.0, 7.0]]);
+    /// assert_eq!(grid[0].to_vec::<f32>(), [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+    /// assert_eq!(grid[1].to_vec::<f32>(), [5.0, 6.0, 7.0, 5.0, 6.0, 7.0]);
+    /// ```
+    #[track_caller]
+    pub fn meshgrid<T: Borrow<Tensor<K>>>(sequences: &[T]) -> Vec<Tensor<K>> {
+        or_panic(Tensor::try_meshgrid(sequences))
+    }
+
+    /// Fallible form of [`meshgrid`](Self::meshgrid).
+    ///
+    /// # Errors
+    /// Where the other form panics.
+    #[track_caller]
+    pub fn try_meshgrid<T: Borrow<Tensor<K>>>(sequences: &[T]) -> Result<Vec<Tensor<K>>> {
+        let at = Location::caller();
+        if let Some((i, x)) = sequences.iter().enumerate().find(|(_, x)| (*x).borrow().rank() != 1) {
+            let (x, name) = (x.borrow(), format!("sequence {i}"));
+            let e =
+                Error::new(format!("{name} has rank {}, not 1", x.rank())).help("flatten(..) makes it one sequence");
+            return in_op("meshgrid", &[(&name, x.as_any())], at, Err(e));
+        }
+        let sizes: Vec<usize> = sequences.iter().map(|x| x.borrow().elements()).collect();
+        let along = |(axis, x): (usize, &T)| -> Result<Tensor<K>> {
+            let mut shape = vec![1; sizes.len()];
+            shape[axis] = sizes[axis];
+            x.borrow().try_reshape(&shape)?.try_expand(&sizes)
+        };
+        sequences.iter().enumerate().map(along).collect()
+    }
+}
 
 /// A float tensor of rank 0.
 ///

@@ -3,6 +3,7 @@
 use crate::dispatch::{Call, Outputs};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::copy;
 use crate::kernels::map::{self, UnaryBody, UnaryIntBody};
 use crate::kernels::zip::{self, BinaryBody, BinaryIntBody, CompareBody, Side};
 use crate::par::Par;
@@ -171,7 +172,7 @@ pick_zip!(int i64 i32 u8 i8);
 pick_zip!(compare f32 f64 i64 i32 u8 i8);
 
 /// Computes an elementwise operation of two operands that broadcast, in the memory of one where that was handed over.
-pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable) -> Result<Outputs> {
+pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) -> Result<Outputs> {
     let dtype = call.same_dtype()?;
     if dtype == DType::Bool {
         return Err(unsupported(dtype));
@@ -196,7 +197,7 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable) -> Result<Outputs> 
             Some((mut storage, side)) => {
                 let other = call.input(if side == Side::Lhs { 1 } else { 0 });
                 let own = &mut storage.unique_mut::<T>().expect("found unique")[..n];
-                zip::zip_in_place::<T>(own, &shape, other.storage().slice(), other.layout(), side, f, &par);
+                zip::zip_in_place::<T>(own, &shape, other.storage().slice(), other.layout(), side, numbers, f, &par);
                 storage
             }
             None => {
@@ -204,12 +205,46 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable) -> Result<Outputs> 
                 let mut storage = Storage::stale::<T>(n);
                 let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
                 let (xs, ys) = (x.storage().slice(), y.storage().slice());
-                zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), f, &par);
+                zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), numbers, f, &par);
                 storage
             }
         }
     });
     Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+}
+
+/// The sum of a float operation of two operands of one shape over all elements, in `f64`.
+pub(crate) fn zip_sum(x: &AnyTensor, y: &AnyTensor, table: &ZipTable, numbers: &[f64]) -> f64 {
+    let par = Par::of(x.elements());
+    with_dtype!(float x.dtype(), T => {
+        type C = <T as Element>::Compute;
+        let f = PickZip::<C, C>::pick(table).expect("floats have a loop");
+        let (xs, ys) = (x.storage().slice::<T>(), y.storage().slice::<T>());
+        zip::sum::<T>(x.shape(), (xs, x.layout()), (ys, y.layout()), numbers, f, &par)
+    })
+}
+
+/// Checks that no element of an integer divisor, the second operand, is 0.
+pub(crate) fn demand_divisor(call: &Call<'_, '_>) -> Result<()> {
+    let divisor = call.input(1);
+    let dtype = divisor.dtype();
+    if !dtype.is_int() {
+        return Ok(());
+    }
+    let (mut number, mut zero) = (0, None);
+    with_dtype!(int dtype, T => copy::for_each(divisor.storage().slice::<T>(), divisor.layout(), |v| {
+        if v == T::default() {
+            zero.get_or_insert(number);
+        }
+        number += 1;
+    }));
+    match zero {
+        None => Ok(()),
+        Some(number) => {
+            let e = format!("division of integers by 0 at {:?} of rhs", divisor.shape().position(number));
+            Err(Error::new(e).kind_of(ErrorKind::Value).help("floats divide by 0 to infinity: convert with to_float()"))
+        }
+    }
 }
 
 /// Computes a comparison of two operands that broadcast.
@@ -227,7 +262,38 @@ pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<O
     with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
         let (xs, ys) = (x.storage().slice(), y.storage().slice());
-        zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), f, &par);
+        zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), &[], f, &par);
     });
     Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
 }
+
+/// Computes a truth value for each element of the first operand, by a comparison that reads it on both sides.
+pub(crate) fn test(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outputs> {
+    let x = call.input(0);
+    let dtype = x.dtype();
+    if dtype == DType::Bool {
+        return Err(unsupported(dtype));
+    }
+    let (shape, n) = (x.shape().clone(), x.elements());
+    let mut storage = Storage::stale::<u8>(n);
+    let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
+    with_dtype!(dtype, T => {
+        let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
+        let (xs, layout) = (x.storage().slice(), x.layout());
+        zip::zip::<T, u8>(out, &shape, xs, layout, xs, layout, &[], f, &Par::of(n));
+    });
+    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
+}
+
+/// Binds the numbers of a call to the names of an operation's parameters, in the precision of a kernel body.
+macro_rules! bind_numbers {
+    ($numbers:ident) => {};
+    ($numbers:ident $p:ident) => {
+        let $p = R::lit($numbers[0]);
+    };
+    ($numbers:ident $p:ident, $q:ident) => {
+        let $p = R::lit($numbers[0]);
+        let $q = R::lit($numbers[1]);
+    };
+}
+pub(crate) use bind_numbers;

@@ -1,6 +1,7 @@
 //! The operations: each one contiguous block with its documentation, its methods, its shape rule, its kernel call, its
 //! gradient rule and its registry entry.
 
+mod activation;
 mod attention;
 mod batch_norm;
 mod binary;
@@ -12,11 +13,13 @@ mod diagonal;
 mod dropout;
 mod einsum;
 mod elementwise;
+mod exponential;
 mod factor;
 mod gather;
 mod interpolate;
 mod join;
 mod linalg;
+mod logic;
 mod loss;
 mod masked;
 mod matmul;
@@ -24,11 +27,13 @@ mod operators;
 mod order;
 mod pad;
 mod pool;
+mod power;
 mod random;
 mod rearrange;
 mod recurrent;
 mod reduce;
 mod row_norm;
+mod scalar;
 mod scan;
 mod scatter;
 mod search;
@@ -37,6 +42,8 @@ mod slice;
 mod softmax;
 mod sort;
 mod statistics;
+mod triangle;
+mod trigonometric;
 mod unary;
 mod unfold;
 mod window;
@@ -50,6 +57,10 @@ pub(crate) use create::full_any;
 pub use create::{Literal, Nested, from_nested, scalar};
 pub use interpolate::Interpolation;
 pub use pool::{Pool, Pool1d, Pool2d, Pool3d};
+pub use loss::{
+    Bce, BceWithLogits, ClassTarget, CosineEmbedding, CrossEntropy, Ctc, Hinge, Huber, KlDiv, Nll, Reduction, SmoothL1,
+    TripletMargin,
+};
 pub(crate) use shape::{CONTIGUOUS, IDENTITY};
 pub(crate) use slice::{SLICE_ASSIGN, cut_attrs};
 pub use window::Sizes;
@@ -57,9 +68,20 @@ pub use window::Sizes;
 /// The registry: one line per family file.
 pub(crate) static ALL: &[&[&Op]] = &[
     unary::OPS,
+    scalar::OPS,
+    exponential::OPS,
+    exponential::OF_TWO,
+    trigonometric::OPS,
+    trigonometric::OF_TWO,
+    activation::OPS,
+    activation::GRADIENTS,
     binary::OPS,
+    power::OPS,
+    power::WITH_NUMBERS,
     compare::OPS,
+    logic::OPS,
     create::OPS,
+    triangle::OPS,
     cast::OPS,
     reduce::OPS,
     statistics::OPS,
@@ -68,7 +90,8 @@ pub(crate) static ALL: &[&[&Op]] = &[
     linalg::OPS,
     factor::OPS,
     softmax::OPS,
-    loss::OPS,
+    loss::CLASSES,
+    loss::POINTWISE,
     random::OPS,
     dropout::OPS,
     slice::OPS,

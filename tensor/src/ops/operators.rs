@@ -6,9 +6,10 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, Su
 use crate::attrs;
 use crate::dispatch::{Arg, Attrs, apply1};
 use crate::error::or_panic;
-use crate::kind::{Bool, Float, Int, Numeric};
+use crate::kind::{Bool, Int, Numeric};
 use crate::ops::binary::{ADD, DIV, IntoOperand, MUL, SUB};
-use crate::ops::unary::{ADD_SCALAR, DIV_SCALAR, MUL_SCALAR, NEG, RDIV_SCALAR, RSUB_SCALAR, SUB_SCALAR};
+use crate::ops::scalar::{ADD_SCALAR, DIV_SCALAR, MUL_SCALAR, RDIV_SCALAR, RSUB_SCALAR, SUB_SCALAR};
+use crate::ops::unary::NEG;
 use crate::tensor::Tensor;
 
 macro_rules! between_tensors {
@@ -64,8 +65,6 @@ between_tensors! { [<K: Numeric>] K:
     Add add AddAssign add_assign ADD;
     Sub sub SubAssign sub_assign SUB;
     Mul mul MulAssign mul_assign MUL;
-}
-between_tensors! { [] Float:
     Div div DivAssign div_assign DIV;
 }
 
@@ -158,13 +157,15 @@ macro_rules! ints_with_numbers {
         impl $Assign<$t> for Tensor<Int> {
             #[track_caller]
             fn $assign(&mut self, number: $t) {
-                *self = (&*self).$method(number);
+                let lhs = self.take();
+                *self = lhs.$method(number);
             }
         }
     )*};
 }
 ints_with_numbers! {
     i64: Add add AddAssign add_assign ADD; Sub sub SubAssign sub_assign SUB; Mul mul MulAssign mul_assign MUL;
+    Div div DivAssign div_assign DIV;
 }
 
 impl<K: Numeric> Neg for Tensor<K> {

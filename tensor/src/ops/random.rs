@@ -9,8 +9,9 @@ use crate::dispatch::{Attrs, Gradient, Op, apply1};
 use crate::dtype::{DType, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::random;
-use crate::kind::{Bool, Int};
+use crate::kind::{Bool, Int, Kind};
 use crate::ops::elementwise::demand_float;
+use crate::ops::twin;
 use crate::par::Par;
 use crate::random::{OfThread, Rng, Source};
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
@@ -270,17 +271,53 @@ draws! {
     }
 }
 
-impl Tensor {
-    /// Random numbers of this tensor's shape and precision, uniform in `[0, 1)`.
-    #[track_caller]
-    pub fn rand_like(&self) -> Tensor {
-        or_panic(draw_uniform(OfThread, 0.0, 1.0, self.shape(), self.dtype()))
-    }
+twin! {
+    impl [] Tensor {
+        /// [`rand`](Self::rand) of this tensor's shape and precision.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert!(tensor![1.0, 2.0].rand_like().max().item() < 1.0);
+        /// ```
+        pub fn rand_like / try_rand_like(&self) -> Tensor {
+            draw_uniform(OfThread, 0.0, 1.0, self.shape(), self.dtype())
+        }
 
-    /// Random numbers of this tensor's shape and precision, from the standard normal distribution.
-    #[track_caller]
-    pub fn randn_like(&self) -> Tensor {
-        or_panic(draw_normal(OfThread, 0.0, 1.0, self.shape(), self.dtype()))
+        /// [`uniform`](Self::uniform) of this tensor's shape and precision.
+        ///
+        /// # Panics
+        /// If `low` is not below `high`, or their distance is not finite.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert!(tensor![1.0, 2.0].uniform_like(3.0, 4.0).min().item() >= 3.0);
+        /// ```
+        pub fn uniform_like / try_uniform_like(&self, low: f64, high: f64) -> Tensor {
+            draw_uniform(OfThread, low, high, self.shape(), self.dtype())
+        }
+
+        /// [`randn`](Self::randn) of this tensor's shape and precision.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![1.0, 2.0].randn_like().elements(), 2);
+        /// ```
+        pub fn randn_like / try_randn_like(&self) -> Tensor {
+            draw_normal(OfThread, 0.0, 1.0, self.shape(), self.dtype())
+        }
+
+        /// [`normal`](Self::normal) of this tensor's shape and precision.
+        ///
+        /// # Panics
+        /// If the mean is not finite, or the standard deviation negative or not finite.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert!(tensor![1.0, 2.0].normal_like(50.0, 0.1).min().item() > 40.0);
+        /// ```
+        pub fn normal_like / try_normal_like(&self, mean: f64, std: f64) -> Tensor {
+            draw_normal(OfThread, mean, std, self.shape(), self.dtype())
+        }
     }
 }
 
@@ -558,6 +595,36 @@ fn draw_classes(from: impl Source, weights: &Tensor, draws: usize, replacement: 
     let n = if replacement { (weights.elements() / classes).saturating_mul(draws) } else { weights.elements() };
     let attrs = attrs! { draws: draws, replacement: replacement };
     apply1(&MULTINOMIAL, numbered(attrs, from, n), &mut [weights.into()])
+}
+
+twin! {
+    impl [<K: Kind>] Tensor<K> {
+        /// [`Int::randint`] of this tensor's shape.
+        ///
+        /// # Panics
+        /// If `low` is not below `high`.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![1.0, 2.0].randint_like(5, 6).to_vec::<i64>(), [5, 5]);
+        /// ```
+        pub fn randint_like / try_randint_like(&self, low: i64, high: i64) -> Tensor<Int> {
+            draw_integers(OfThread, low, high, self.shape())
+        }
+
+        /// [`Bool::bernoulli`] of this tensor's shape.
+        ///
+        /// # Panics
+        /// If `p` is not between 0 and 1.
+        ///
+        /// ```
+        /// use wengert_tensor::tensor;
+        /// assert_eq!(tensor![1.0, 2.0].bernoulli_like(1.0).to_vec::<bool>(), [true, true]);
+        /// ```
+        pub fn bernoulli_like / try_bernoulli_like(&self, p: f64) -> Tensor<Bool> {
+            draw_equal_bernoulli(OfThread, p, self.shape())
+        }
+    }
 }
 
 impl Tensor {

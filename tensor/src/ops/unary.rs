@@ -1,29 +1,16 @@
-//! Elementwise operations of one operand.
+//! Elementwise operations of one operand: signs, powers and roots, rounding.
 //!
-//! Each entry of `unary!` is a whole operation: to add one, add an entry.
+//! Each entry of `unary!` is a whole operation: to add one, add an entry. The other files of such operations, by what
+//! they are: `exponential`, `trigonometric`, `activation`, `scalar`.
 
-use crate::attrs;
-use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
-use crate::dtype::DType;
-use crate::error::Result;
-use crate::kernels::map::{UnaryBody, UnaryIntBody};
-use crate::kernels::number::{Real, Whole};
-use crate::kind::{Float, Numeric};
-use crate::ops::elementwise::{self, MapTable};
-use crate::ops::twin;
-use crate::registry::{Family, Gen, Misuse, OpInfo, Sample};
-use crate::shape::Shape;
-use crate::tape::Vjp;
-use crate::tensor::Tensor;
-
-/// Defines elementwise operations of one operand.
+/// Defines the elementwise operations of one operand of a file.
 ///
-/// `eval` is the operation on one element, without branches (see [`Real`](crate::kernels::number::Real)); `int` is the
+/// It begins with the name of their list. `eval` is the operation on one element, without branches (see [`Real`](crate::kernels::number::Real)); `int` is the
 /// same for integers, and makes the method one of integer tensors too. `gradient` names what the rule reads (`input`,
 /// `output` or `none`), then the rule in tensor operations. `domain` is where samples are drawn, `kinks` the points
 /// that samples keep away from, each with the gradient there; `specials` further points to check.
 macro_rules! unary {
-    ($(
+    (pub(crate) static $OPS:ident; $(
         $(#[$doc:meta])*
         $name:ident / $try_name:ident $(($($p:ident = [$($pv:expr),+]),+))? = $OP:ident {
             eval: |$x:ident| $eval:expr,
@@ -35,32 +22,37 @@ macro_rules! unary {
             numpy: $numpy:literal, torch: $torch:literal,
         }
     )*) => {
-        /// The operations of this file.
-        pub(crate) static OPS: &[&Op] = &[$(&$OP),*];
+        /// The operations below.
+        pub(crate) static $OPS: &[&$crate::dispatch::Op] = &[$(&$OP),*];
 
         $(
             #[doc = concat!("The operation of [`Tensor::", stringify!($name), "`].")]
-            pub(crate) static $OP: Op = {
+            pub(crate) static $OP: $crate::dispatch::Op = {
+                use $crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves};
+                use $crate::kernels::map::UnaryBody;
+                use $crate::kernels::number::Real;
+                use $crate::ops::elementwise::{self, MapTable, bind_numbers};
+                use $crate::registry::{Family, Gen, Misuse, OpInfo, Sample};
                 struct Body;
                 impl UnaryBody for Body {
                     #[inline(always)]
                     #[allow(unused_variables)]
                     fn eval<R: Real>($x: R, numbers: &[f64]) -> R {
-                        unary!(@bind_real numbers $($($p),+)?);
+                        bind_numbers!(numbers $($($p),+)?);
                         $eval
                     }
                 }
-                fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+                fn forward(call: &mut Call<'_, '_>) -> $crate::error::Result<Outputs> {
                     static TABLE: MapTable = unary!(@table $(|$ix| $int)?);
                     let numbers = [$($(call.attrs().float(stringify!($p))),+)?];
                     elementwise::map(call, &TABLE, &numbers)
                 }
                 #[allow(unused_variables)]
-                fn vjp(cx: &mut Vjp<'_>) {
+                fn vjp(cx: &mut $crate::tape::Vjp<'_>) {
                     $($(let $p = cx.attrs().float(stringify!($p));)+)?
                     let $g = cx.g();
                     let $s = unary!(@read $reads cx);
-                    let gradient: Tensor = $rule;
+                    let gradient: $crate::Tensor = $rule;
                     cx.give(0, gradient);
                 }
                 #[allow(unused_mut)]
@@ -78,7 +70,7 @@ macro_rules! unary {
                 #[allow(unused_variables, unused_mut)]
                 fn specials(g: &mut Gen) -> Vec<Sample> {
                     let mut out: Vec<Sample> = Vec::new();
-                    let point = Shape::scalar();
+                    let point = $crate::Shape::scalar();
                     let call = attrs(g);
                     let kinks: Vec<(f64, f64)> = {
                         $($(let $p = call.float(stringify!($p));)+)?
@@ -102,7 +94,11 @@ macro_rules! unary {
                         precisions: unary!(@precisions $($ix)?),
                         samples,
                         specials,
-                        misuses: || vec![Misuse::new([crate::Bool::full([2], true).into()], attrs(&mut Gen::new(0, DType::F64)), "not supported")],
+                        misuses: || vec![Misuse::new(
+                            [$crate::Bool::full([2], true).into()],
+                            attrs(&mut Gen::new(0, $crate::DType::F64)),
+                            "not supported",
+                        )],
                     }
                 }
                 Op {
@@ -118,52 +114,49 @@ macro_rules! unary {
         )*
     };
 
-    (@bind_real $numbers:ident) => {};
-    (@bind_real $numbers:ident $p:ident) => { let $p = R::lit($numbers[0]); };
-    (@bind_real $numbers:ident $p:ident, $q:ident) => {
-        let $p = R::lit($numbers[0]);
-        let $q = R::lit($numbers[1]);
-    };
     (@table) => { MapTable::float::<Body>() };
     (@table |$ix:ident| $int:expr) => {{
         struct IntBody;
-        impl UnaryIntBody for IntBody {
+        impl $crate::kernels::map::UnaryIntBody for IntBody {
             #[inline(always)]
-            fn eval<W: Whole>($ix: W) -> W { $int }
+            fn eval<W: $crate::kernels::number::Whole>($ix: W) -> W { $int }
         }
         MapTable::with_int::<Body, IntBody>()
     }};
-    (@precisions) => { crate::registry::FLOATS };
-    (@precisions $ix:ident) => { crate::registry::NUMERIC };
-    (@read input $cx:ident) => { &$cx.input::<Float>(0) };
-    (@read output $cx:ident) => { &$cx.output::<Float>(0) };
+    (@precisions) => { $crate::registry::FLOATS };
+    (@precisions $ix:ident) => { $crate::registry::NUMERIC };
+    (@read input $cx:ident) => { &$cx.input::<$crate::Float>(0) };
+    (@read output $cx:ident) => { &$cx.output::<$crate::Float>(0) };
     (@read none $cx:ident) => { () };
     (@saves input) => { Saves::INPUT };
     (@saves output) => { Saves::OUTPUT };
     (@saves none) => { Saves::NONE };
     (@method $(#[$doc:meta])* $name:ident $try_name:ident $OP:ident ($($p:ident),*)) => {
-        twin! {
-            impl [] Tensor {
+        $crate::ops::twin! {
+            impl [] $crate::Tensor {
                 $(#[$doc])*
-                pub fn $name / $try_name(&self $(, $p: f64)*) -> Tensor {
-                    apply1(&$OP, attrs! { $($p: $p),* }, &mut [self.into()])
+                pub fn $name / $try_name(&self $(, $p: f64)*) -> $crate::Tensor {
+                    $crate::dispatch::apply1(&$OP, $crate::attrs! { $($p: $p),* }, &mut [self.into()])
                 }
             }
         }
     };
     (@method $(#[$doc:meta])* $name:ident $try_name:ident $OP:ident () $ix:ident) => {
-        twin! {
-            impl [<K: Numeric>] Tensor<K> {
+        $crate::ops::twin! {
+            impl [<K: $crate::Numeric>] $crate::Tensor<K> {
                 $(#[$doc])*
-                pub fn $name / $try_name(&self) -> Tensor<K> {
-                    apply1(&$OP, Attrs::NONE, &mut [self.into()])
+                pub fn $name / $try_name(&self) -> $crate::Tensor<K> {
+                    $crate::dispatch::apply1(&$OP, $crate::dispatch::Attrs::NONE, &mut [self.into()])
                 }
             }
         }
     };
 }
+pub(crate) use unary;
 
 unary! {
+    pub(crate) static OPS;
+
     /// Each element with its sign turned.
     ///
     /// ```
@@ -210,32 +203,6 @@ unary! {
         numpy: "sign", torch: "sign",
     }
 
-    /// `e` to the power of each element.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0].exp().to_vec::<f32>(), [1.0]);
-    /// ```
-    exp / try_exp = EXP {
-        eval: |x| x.exp(),
-        gradient: output |g, y| g * y,
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, -20.0, 5.0],
-        numpy: "exp", torch: "exp",
-    }
-
-    /// The natural logarithm of each element: negative infinity at 0, NaN below.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![1.0].log().to_vec::<f32>(), [0.0]);
-    /// ```
-    log / try_log = LOG {
-        eval: |x| x.ln(),
-        gradient: input |g, x| g / x,
-        domain: 0.1 to 4.0, kinks: [], specials: [1.0, 100.0],
-        numpy: "log", torch: "log",
-    }
-
     /// The square root of each element: NaN below 0, and an infinite gradient at 0.
     ///
     /// ```
@@ -247,6 +214,19 @@ unary! {
         gradient: output |g, y| g * 0.5 / y,
         domain: 0.1 to 4.0, kinks: [], specials: [1.0, 100.0],
         numpy: "sqrt", torch: "sqrt",
+    }
+
+    /// One over the square root of each element: infinite at 0, NaN below.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// assert_eq!(tensor![4.0].rsqrt().to_vec::<f32>(), [0.5]);
+    /// ```
+    rsqrt / try_rsqrt = RSQRT {
+        eval: |x| R::lit(1.0) / x.sqrt(),
+        gradient: output |g, y| g * (y.square() * y) * -0.5,
+        domain: 0.2 to 4.0, kinks: [], specials: [1.0, 100.0],
+        numpy: "", torch: "rsqrt",
     }
 
     /// Each element times itself.
@@ -274,121 +254,6 @@ unary! {
         gradient: output |g, y| g.neg() * y * y,
         domain: 0.3 to 3.0, kinks: [], specials: [-1.0, 10.0],
         numpy: "reciprocal", torch: "reciprocal",
-    }
-
-    /// The sine of each element, in radians.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0].sin().to_vec::<f32>(), [0.0]);
-    /// ```
-    sin / try_sin = SIN {
-        eval: |x| x.sin(),
-        gradient: input |g, x| g * x.cos(),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, std::f64::consts::PI, 30.0],
-        numpy: "sin", torch: "sin",
-    }
-
-    /// The cosine of each element, in radians.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0].cos().to_vec::<f32>(), [1.0]);
-    /// ```
-    cos / try_cos = COS {
-        eval: |x| x.cos(),
-        gradient: input |g, x| g * x.sin().neg(),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, std::f64::consts::PI, 30.0],
-        numpy: "cos", torch: "cos",
-    }
-
-    /// The hyperbolic tangent of each element.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0].tanh().to_vec::<f32>(), [0.0]);
-    /// ```
-    tanh / try_tanh = TANH {
-        eval: |x| x.tanh(),
-        gradient: output |g, y| g * (1.0 - y.square()),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 10.0, -10.0],
-        numpy: "tanh", torch: "tanh",
-    }
-
-    /// The logistic function of each element, `1 / (1 + exp(-x))`, without overflow on either side.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0, 1000.0, -1000.0].sigmoid().to_vec::<f32>(), [0.5, 1.0, 0.0]);
-    /// ```
-    sigmoid / try_sigmoid = SIGMOID {
-        eval: |x| {
-            let one = R::lit(1.0);
-            let e = (-x.abs()).exp();
-            R::select(x.lt(R::lit(0.0)), e, one) / (one + e)
-        },
-        gradient: output |g, y| g * (y * (1.0 - y)),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 20.0, -20.0],
-        numpy: "", torch: "sigmoid",
-    }
-
-    /// The larger of each element and 0; NaN stays NaN. The gradient at 0 is 0.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![-1.0, 2.0].relu().to_vec::<f32>(), [0.0, 2.0]);
-    /// ```
-    relu / try_relu = RELU {
-        eval: |x| R::select(x.lt(R::lit(0.0)), R::lit(0.0), x),
-        gradient: output |g, y| g * y.sign(),
-        domain: -3.0 to 3.0, kinks: [0.0 => 0.0], specials: [],
-        numpy: "", torch: "relu",
-    }
-
-    /// The error function of each element, `2 / sqrt(pi)` times the integral of `exp(-t^2)` from 0.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0, 10.0].erf().to_vec::<f32>(), [0.0, 1.0]);
-    /// ```
-    erf / try_erf = ERF {
-        eval: |x| x.erf(),
-        gradient: input |g, x| g * x.square().neg().exp() * std::f64::consts::FRAC_2_SQRT_PI,
-        domain: -2.5 to 2.5, kinks: [], specials: [0.0, 3.0, -7.0],
-        numpy: "", torch: "erf",
-    }
-
-    /// The Gaussian error linear unit, `x / 2 * (1 + erf(x / sqrt(2)))` (Hendrycks and Gimpel, 2016, arXiv:1606.08415).
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0, 10.0].gelu().to_vec::<f32>(), [0.0, 10.0]);
-    /// ```
-    gelu / try_gelu = GELU {
-        eval: |x| x * x.normal_cdf(),
-        gradient: input |g, x| {
-            let cdf = (x * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
-            let density = (x.square() * -0.5).exp() * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
-            g * (cdf + x * density)
-        },
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 6.0, -6.0],
-        numpy: "", torch: "nn.functional.gelu",
-    }
-
-    /// Each element where it is positive, `slope` times it elsewhere. The gradient at 0 is `slope`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![-1.0, 2.0].leaky_relu(0.5).to_vec::<f32>(), [-0.5, 2.0]);
-    /// ```
-    leaky_relu / try_leaky_relu(slope = [0.01, 0.3]) = LEAKY_RELU {
-        eval: |x| R::select(R::lit(0.0).lt(x), x, x * slope),
-        gradient: input |g, x| {
-            let positive = x.gt(0.0).to_float_as(x.dtype());
-            g * (positive * (1.0 - slope) + slope)
-        },
-        domain: -3.0 to 3.0, kinks: [0.0 => slope], specials: [],
-        numpy: "", torch: "nn.functional.leaky_relu",
     }
 
     /// Each element, brought into `[low, high]`. The gradient is 1 inside and on the bounds, 0 outside.
@@ -459,109 +324,5 @@ unary! {
         gradient: none |g, _| g * 0.0,
         domain: -3.0 to 3.0, kinks: [-1.0 => 0.0, 0.0 => 0.0, 1.0 => 0.0, 2.0 => 0.0, -2.0 => 0.0], specials: [],
         numpy: "trunc", torch: "trunc",
-    }
-
-    /// `exp(x) - 1` of each element, exact for small ones.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0, 1e-10].expm1().to_vec::<f32>(), [0.0, 1e-10]);
-    /// ```
-    expm1 / try_expm1 = EXPM1 {
-        eval: |x| x.exp_m1(),
-        gradient: output |g, y| g * (y + 1.0),
-        domain: -3.0 to 3.0, kinks: [], specials: [0.0, 1e-3],
-        numpy: "expm1", torch: "expm1",
-    }
-
-    /// `log(1 + x)` of each element, exact for small ones.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!(tensor![0.0, 1e-10].log1p().to_vec::<f32>(), [0.0, 1e-10]);
-    /// ```
-    log1p / try_log1p = LOG1P {
-        eval: |x| x.ln_1p(),
-        gradient: input |g, x| g / (x + 1.0),
-        domain: -0.6 to 3.0, kinks: [], specials: [0.0, 1e-3],
-        numpy: "log1p", torch: "log1p",
-    }
-
-    /// Each element plus a number, the operator `x + number`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!((tensor![1.0] + 2.0).to_vec::<f32>(), [3.0]);
-    /// ```
-    add_scalar / try_add_scalar(number = [1.5, -2.0]) = ADD_SCALAR {
-        eval: |x| x + number,
-        gradient: none |g, _| g,
-        domain: -3.0 to 3.0, kinks: [], specials: [],
-        numpy: "add", torch: "add",
-    }
-
-    /// Each element minus a number, the operator `x - number`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!((tensor![1.0] - 2.0).to_vec::<f32>(), [-1.0]);
-    /// ```
-    sub_scalar / try_sub_scalar(number = [1.5, -2.0]) = SUB_SCALAR {
-        eval: |x| x - number,
-        gradient: none |g, _| g,
-        domain: -3.0 to 3.0, kinks: [], specials: [],
-        numpy: "subtract", torch: "sub",
-    }
-
-    /// A number minus each element, the operator `number - x`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!((1.0 - tensor![3.0]).to_vec::<f32>(), [-2.0]);
-    /// ```
-    rsub_scalar / try_rsub_scalar(number = [1.5, -2.0]) = RSUB_SCALAR {
-        eval: |x| number - x,
-        gradient: none |g, _| g.neg(),
-        domain: -3.0 to 3.0, kinks: [], specials: [],
-        numpy: "subtract", torch: "rsub",
-    }
-
-    /// Each element times a number, the operator `x * number`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!((tensor![3.0] * 2.0).to_vec::<f32>(), [6.0]);
-    /// ```
-    mul_scalar / try_mul_scalar(number = [1.5, -2.0]) = MUL_SCALAR {
-        eval: |x| x * number,
-        gradient: none |g, _| g * number,
-        domain: -3.0 to 3.0, kinks: [], specials: [],
-        numpy: "multiply", torch: "mul",
-    }
-
-    /// Each element over a number, the operator `x / number`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!((tensor![3.0] / 2.0).to_vec::<f32>(), [1.5]);
-    /// ```
-    div_scalar / try_div_scalar(number = [1.5, -2.0]) = DIV_SCALAR {
-        eval: |x| x / number,
-        gradient: none |g, _| g / number,
-        domain: -3.0 to 3.0, kinks: [], specials: [],
-        numpy: "divide", torch: "div",
-    }
-
-    /// A number over each element, the operator `number / x`.
-    ///
-    /// ```
-    /// use wengert_tensor::tensor;
-    /// assert_eq!((3.0 / tensor![2.0]).to_vec::<f32>(), [1.5]);
-    /// ```
-    rdiv_scalar / try_rdiv_scalar(number = [1.5, -2.0]) = RDIV_SCALAR {
-        eval: |x| number / x,
-        gradient: input |g, x| g * (-number / x.square()),
-        domain: 0.3 to 3.0, kinks: [], specials: [-1.0],
-        numpy: "divide", torch: "div",
     }
 }

@@ -36,9 +36,9 @@ pub mod prelude {
         NAdam, Optimizer, RAdam, RmsProp, Schedule, Sgd, clip_global_norm, clip_norm, clip_value, schedule,
     };
     pub use wengert_tensor::{
-        AttentionOptions, Bool, By, Conv1dOptions, Conv2dOptions, Conv3dOptions, DType, Ellipsis, Error, Float, Int,
-        Interpolation, NewAxis, Pool1d, Pool2d, Pool3d, Result, Rng, Shape, Tensor, manual_seed, no_grad, scalar,
-        tensor, with_threads,
+        AttentionOptions, Bool, By, Conv1dOptions, Conv2dOptions, Conv3dOptions, CrossEntropy, DType, Ellipsis, Error,
+        Float, Int, Interpolation, NewAxis, Pool1d, Pool2d, Pool3d, Reduction, Result, Rng, Shape, Tensor, manual_seed,
+        no_grad, scalar, tensor, with_threads,
     };
 }
 

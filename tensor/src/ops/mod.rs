@@ -56,11 +56,11 @@ pub use conv::{Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvOptions};
 pub(crate) use create::full_any;
 pub use create::{Literal, Nested, from_nested, scalar};
 pub use interpolate::Interpolation;
-pub use pool::{Pool, Pool1d, Pool2d, Pool3d};
 pub use loss::{
     Bce, BceWithLogits, ClassTarget, CosineEmbedding, CrossEntropy, Ctc, Hinge, Huber, KlDiv, Nll, Reduction, SmoothL1,
     TripletMargin,
 };
+pub use pool::{Pool, Pool1d, Pool2d, Pool3d};
 pub(crate) use shape::{CONTIGUOUS, IDENTITY};
 pub(crate) use slice::{SLICE_ASSIGN, cut_attrs};
 pub use window::Sizes;

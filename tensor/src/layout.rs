@@ -183,6 +183,15 @@ impl Layout {
 
     /// The elements whose positions on axes `a` and `b` differ by `offset`, along one axis that comes last instead of
     /// these two: `(.., i, .., i + offset, ..)`.
+    ///
+    /// ```
+    /// use wengert_tensor::{Shape, layout::Layout};
+    /// let diagonal = Layout::dense(Shape::from([3, 4])).diagonal(1, 0, 1);
+    /// assert_eq!((diagonal.offset(), diagonal.strides()[0], diagonal.elements()), (1, 5, 3));
+    /// ```
+    ///
+    /// # Panics
+    /// If `a` and `b` are not two axes of the shape.
     pub fn diagonal(&self, offset: isize, a: usize, b: usize) -> Layout {
         let (mut shape, mut strides) = (self.shape.clone(), self.strides());
         let (down, right) = (offset.min(0).unsigned_abs(), offset.max(0) as usize);

@@ -103,3 +103,33 @@ fn large_reductions_and_products_have_the_same_bits() {
         }
     }
 }
+
+#[test]
+fn large_scans_orders_and_scatters_have_the_same_bits() {
+    let whole = |op: &str, attrs: Attrs, inputs: &[AnyTensor]| {
+        let shapes: Vec<String> = inputs.iter().map(|x| x.shape().to_string()).collect();
+        same_for_any_number(find(op).expect("an operation of the registry"), &attrs, inputs)
+            .unwrap_or_else(|e| panic!("{op} {{{attrs}}} of {shapes:?}: {e}"));
+    };
+    for shape in [&[70_000][..], &[1400, 50], &[50, 1400]] {
+        let x = noise(shape, DType::F32);
+        let places: Vec<i64> = (0..x.elements() as i64).map(|i| i * 7919 % 50).collect();
+        let index: AnyTensor = Tensor::<wengert::Int>::from_vec(places, shape).into();
+        let mut few = shape.to_vec();
+        few[0] = 50;
+        for op in ["cumsum", "cumprod", "cummax"] {
+            whole(op, attrs! { axis: 0 }, std::slice::from_ref(&x));
+        }
+        whole("sort", attrs! { axis: 0, descending: true }, std::slice::from_ref(&x));
+        whole("topk", attrs! { axis: 0, k: 20, largest: true }, std::slice::from_ref(&x));
+        for op in ["scatter", "scatter_add"] {
+            whole(op, attrs! { axis: 0 }, &[noise(&few, DType::F32), index.clone(), x.clone()]);
+        }
+        for axis in 0..shape.len() {
+            let attrs = attrs! { axes: &[axis][..], correction: 1.0, p: 3.0 };
+            for op in ["var", "std", "logsumexp", "norm", "prod", "count_nonzero"] {
+                whole(op, attrs.clone(), std::slice::from_ref(&x));
+            }
+        }
+    }
+}

@@ -458,6 +458,12 @@ macro_rules! reduction {
             ///
             /// # Panics
             /// If an axis does not exist, or is named twice.
+            ///
+            /// ```
+            /// use wengert_tensor::Tensor;
+            #[doc = concat!("let y = Tensor::ones([2, 3]).", stringify!($keepdim), "(1", $(", 1.0_", stringify!($t),)* ");")]
+            /// assert_eq!(y.shape().to_string(), "[2, 1]");
+            /// ```
             #[track_caller]
             pub fn $keepdim(&self, axes: impl IntoDims $(, $p: $t)*) -> $Out {
                 or_panic(self.$try_keepdim(axes $(, $p)*))

@@ -395,6 +395,11 @@ impl<K: Kind> Tensor<K> {
     ///
     /// # Panics
     /// If there is no such axis.
+    ///
+    /// ```
+    /// use wengert_tensor::Tensor;
+    /// assert_eq!(Tensor::zeros([2, 3, 4]).transpose(0, -1).shape().to_string(), "[4, 3, 2]");
+    /// ```
     #[track_caller]
     pub fn transpose(&self, a: isize, b: isize) -> Tensor<K> {
         or_panic(self.try_transpose(a, b))

@@ -242,6 +242,11 @@ macro_rules! arg_extreme {
                 ///
                 /// # Panics
                 /// If there is no such axis, or it is empty.
+                ///
+                /// ```
+                /// use wengert_tensor::tensor;
+                #[doc = concat!("assert_eq!(tensor![[1.0, 4.0], [4.0, 1.0]].", $name, "_axis(0).to_vec::<i64>(), [", $example, ", 1 - ", $example, "]);")]
+                /// ```
                 pub fn $axis / $try_axis(&self, axis: isize) -> Tensor<Int> {
                     apply1(&$OP, attrs! { axis: axis }, &mut [self.into()])
                 }
@@ -250,6 +255,11 @@ macro_rules! arg_extreme {
                 ///
                 /// # Panics
                 /// If there is no such axis, or it is empty.
+                ///
+                /// ```
+                /// use wengert_tensor::tensor;
+                #[doc = concat!("assert_eq!(tensor![[1.0, 4.0]].", $name, "_keepdim(1).to_vec::<i64>(), [", $example, "]);")]
+                /// ```
                 pub fn $keepdim / $try_keepdim(&self, axis: isize) -> Tensor<Int> {
                     apply1(&$OP, attrs! { axis: axis, keepdim: true }, &mut [self.into()])
                 }

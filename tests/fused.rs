@@ -318,3 +318,27 @@ fn images_are_resampled_as_pytorch_does() {
     let y = x.interpolate_by(&[1.5, 1.7], Interpolation::Linear);
     check(y.narrow(2, 0, 1), [1, 1, 1, 5], &[0.0, first[0], first[1], middle, 4.0]);
 }
+fn cells_of_recurrent_layers_are_gates_and_sums() {
+    for (n, size) in [(1, 1), (3, 5), (2, 40)] {
+        let gates = |t: &Tensor, k: usize| t.narrow(1, k * size, size);
+        let v = variables(11, [&[n, 4 * size], &[n, 4 * size], &[n, size]]);
+        let lstm = |v: &[Tensor]| {
+            let sum = &v[0] + &v[1];
+            let [i, f, o] = [0, 1, 3].map(|k| gates(&sum, k).sigmoid());
+            let cell = f * &v[2] + i * gates(&sum, 2).tanh();
+            Tensor::cat(&[o * cell.tanh(), cell], 1)
+        };
+        let fused = |v: &[Tensor]| {
+            let (h, c) = v[0].lstm_cell(&v[1], &v[2]);
+            Tensor::cat(&[h, c], 1)
+        };
+        same(&v, fused, lstm);
+        let v = variables(12, [&[n, 3 * size], &[n, 3 * size], &[n, size]]);
+        let gru = |v: &[Tensor]| {
+            let [r, z] = [0, 1].map(|k| (gates(&v[0], k) + gates(&v[1], k)).sigmoid());
+            let candidate = (gates(&v[0], 2) + r * gates(&v[1], 2)).tanh();
+            (1.0 - &z) * candidate + z * &v[2]
+        };
+        same(&v, |v| v[0].gru_cell(&v[1], &v[2]), gru);
+    }
+}

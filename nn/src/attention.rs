@@ -180,12 +180,9 @@ impl MultiHeadAttention {
             let operands = [("query", query), ("key", key), ("value", value)];
             self.scope.refuse(operands.iter().fold(e, |e, (name, t)| e.operand(*name, t.as_any())));
         }
-        let [q, k, v] = self.projections(query, key, value).map(|t| {
-            let [batch, positions] = [t.size(0), t.size(1)];
-            t.reshape([batch, positions, self.heads, self.embed / self.heads]).transpose(1, 2)
-        });
+        let [q, k, v] = self.projections(query, key, value);
         let p = if self.mode.is_training() { self.dropout } else { 0.0 };
-        let y = attend(&q, &k, &v, mask, p);
+        let y = attend(&self.split(&q), &self.split(&k), &self.split(&v), mask, p);
         let y = y.transpose(1, 2).reshape([query.size(0), query.size(1), self.embed]);
         self.scope.output(self.out_proj.forward(&y))
     }
@@ -219,42 +216,52 @@ impl MultiHeadAttention {
         }
     }
 
+    /// From `[batch, positions, embed]` to `[batch, heads, positions, embed / heads]`.
+    #[track_caller]
+    fn split(&self, x: &Tensor) -> Tensor {
+        x.reshape([x.size(0), x.size(1), self.heads, self.embed / self.heads]).transpose(1, 2)
+    }
+
+    /// The product of an input with a weight, shifted by the `parts` parts of the bias from number `part` on.
+    #[track_caller]
+    fn product(&self, x: &Tensor, weight: &Tensor, part: usize, parts: usize) -> Tensor {
+        let y = x.matmul(&weight.t());
+        match &self.in_proj_bias {
+            Some(bias) => y + bias.value().narrow(0, part * self.embed, parts * self.embed),
+            None => y,
+        }
+    }
+
     /// The projections of queries, keys and values.
     #[track_caller]
     fn projections(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> [Tensor; 3] {
         let embed = self.embed;
-        let bias = self.in_proj_bias.as_ref().map(Param::value);
-        let product = |x: &Tensor, weight: &Tensor, part: usize, parts: usize| {
-            let y = x.matmul(&weight.t());
-            match &bias {
-                Some(bias) => y + bias.narrow(0, part * embed, parts * embed),
-                None => y,
-            }
-        };
-        let Some(weight) = self.in_proj_weight.as_ref().map(Param::value) else {
-            let weights = [&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight];
-            let [q, k, v] = weights.map(|w| w.as_ref().expect("made together").value());
-            return [product(query, &q, 0, 1), product(key, &k, 1, 1), product(value, &v, 2, 1)];
-        };
-        let part = |y: &Tensor, i| y.narrow(2, i * embed, embed);
+        if let (Some(q), Some(k), Some(v)) = (&self.q_proj_weight, &self.k_proj_weight, &self.v_proj_weight) {
+            let q = self.product(query, &q.value(), 0, 1);
+            return [q, self.product(key, &k.value(), 1, 1), self.product(value, &v.value(), 2, 1)];
+        }
+        let weight = self.in_proj_weight.as_ref().expect("there where the other three are not").value();
         if std::ptr::eq(query, key) && std::ptr::eq(key, value) {
-            let y = product(query, &weight, 0, 3);
-            return [part(&y, 0), part(&y, 1), part(&y, 2)];
+            let y = self.product(query, &weight, 0, 3);
+            return [y.narrow(2, 0, embed), y.narrow(2, embed, embed), y.narrow(2, 2 * embed, embed)];
         }
-        let rows = |from, parts| weight.narrow(0, from * embed, parts * embed);
-        let q = product(query, &rows(0, 1), 0, 1);
+        let q = self.product(query, &weight.narrow(0, 0, embed), 0, 1);
         if std::ptr::eq(key, value) {
-            let y = product(key, &rows(1, 2), 1, 2);
-            return [q, part(&y, 0), part(&y, 1)];
+            let y = self.product(key, &weight.narrow(0, embed, 2 * embed), 1, 2);
+            return [q, y.narrow(2, 0, embed), y.narrow(2, embed, embed)];
         }
-        [q, product(key, &rows(1, 1), 1, 1), product(value, &rows(2, 1), 2, 1)]
+        let k = self.product(key, &weight.narrow(0, embed, embed), 1, 1);
+        [q, k, self.product(value, &weight.narrow(0, 2 * embed, embed), 2, 1)]
     }
 }
 
 /// Attention of queries, keys and values `[batch, heads, positions, features]`.
 #[track_caller]
 fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, dropout: f64) -> Tensor {
-    let keep = mask.padding.as_ref().map(|padding| padding.not().reshape([k.size(0), 1, 1, k.size(2)]));
+    let keep = match &mask.padding {
+        Some(padding) => Some(padding.not().reshape([k.size(0), 1, 1, k.size(2)])),
+        None => None,
+    };
     let allowed = match (&mask.allowed, keep) {
         (Some(allowed), Some(keep)) => Some(allowed.and(&keep)),
         (Some(allowed), None) => Some(allowed.clone()),

@@ -54,14 +54,7 @@ impl Embedding {
     #[track_caller]
     pub fn forward(&self, index: &Tensor<Int>) -> Tensor {
         let _scope = self.scope.enter();
-        let (weight, flat) = (self.weight.value(), index.reshape([-1]));
-        let mut rows = weight.index_select(0, &flat);
-        if let Some(padding) = self.padding {
-            let kept = flat.ne(padding as i64).unsqueeze(-1);
-            rows = kept.where_(&rows, &rows.detach());
-        }
-        let shape: Vec<usize> = index.shape().iter().copied().chain([weight.size(1)]).collect();
-        self.scope.output(rows.reshape(shape))
+        self.scope.output(self.weight.value().embedding(index, self.padding))
     }
 }
 

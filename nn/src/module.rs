@@ -34,6 +34,27 @@ use crate::state::{self, LoadReport, StateDict};
 /// assert_eq!(net.num_parameters(), 4 * 8 + 8 + 8 * 2 + 2);
 /// ```
 ///
+/// A list of modules is a `Vec` (or an array), whose parts are named by their positions; a map of them is a
+/// `BTreeMap<String, _>`, named by its keys. Of parts of several types, they hold `Box<dyn Layer>`. Weights are tied by
+/// putting clones of one [`Param`] in several places: it is one parameter, to optimizers too, and its value stands under
+/// each of its names in a state.
+///
+/// ```
+/// # extern crate wengert_nn as wengert;
+/// use std::collections::BTreeMap;
+/// use wengert_nn::{Layer, Linear, Module, ReLU};
+/// #[derive(Module)]
+/// struct Net {
+///     blocks: Vec<Linear>,
+///     heads: BTreeMap<String, Box<dyn Layer>>,
+/// }
+/// let heads: [(String, Box<dyn Layer>); 2] =
+///     [("class".into(), Box::new(Linear::new(4, 3).bias(false))), ("none".into(), Box::new(ReLU::new()))];
+/// let net = Net { blocks: vec![Linear::new(4, 4), Linear::new(4, 4)], heads: heads.into() };
+/// let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["blocks.0.weight", "blocks.0.bias", "blocks.1.weight", "blocks.1.bias", "heads.class.weight"]);
+/// ```
+///
 /// A field of a type that is no module does not compile, and the error says what to do:
 ///
 /// ```compile_fail

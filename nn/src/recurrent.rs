@@ -150,7 +150,12 @@ impl Stack {
                 .help(format!("a state is [layers * directions, batch, hidden]: {want} for this input"));
             self.scope.refuse(e.operand("input", x.as_any()).operand(name, state.as_any()));
         }
-        (0..count).map(|i| state.i(i as isize)).collect()
+        let mut states = Vec::with_capacity(count);
+        for i in 0..count {
+            // No closure: it would hide the caller's line.
+            states.push(state.i(i as isize));
+        }
+        states
     }
 
     /// The hidden states of the last layer at every time step, and the last hidden states and cells of every layer.
@@ -202,7 +207,7 @@ impl Stack {
         let mut gates = x.matmul(&w.input.value().t());
         // Only the reset gate of the GRU tells the two biases apart.
         if let Some([of_input, of_hidden]) = &bias {
-            gates = gates + if self.cell == Cell::Gru { of_input.clone() } else { of_input + of_hidden };
+            gates += if self.cell == Cell::Gru { of_input.clone() } else { of_input + of_hidden };
         }
         for t in 0..time {
             let t = if backward { time - 1 - t } else { t };

@@ -11,8 +11,9 @@ use crate::scope::listen;
 
 /// The layers of a model, with the shapes of their outputs as a forward pass shows them, and their parameters.
 ///
-/// It prints as a table. Layers are listed in declaration order, by [`Scope`](crate::Scope); parameters that belong to
-/// no layer have lines of their own. Of a layer that runs several times the first output is shown.
+/// It prints as a table. Layers are listed in declaration order, by [`Scope`](crate::Scope), those that consist of other
+/// layers only if they have parameters of their own, besides; parameters that belong to no layer have lines of their own.
+/// Of a layer that runs several times the first output is shown.
 ///
 /// ```
 /// use wengert_nn::{Linear, ReLU, Sequential, Summary};
@@ -79,10 +80,6 @@ impl Summary {
             Part::Mode(mode) => modes.0.push((mode.clone(), mode.is_training())),
             Part::Param(_) | Part::Buffer(_) => {}
         });
-        // What contains other layers is seen through them.
-        let paths: Vec<String> = rows.iter().map(|r| r.path.clone()).collect();
-        rows.retain(|row| !paths.iter().any(|p| *p != row.path && within(p, &row.path)));
-
         model.eval();
         let heard = listen(|| drop(no_grad(forward)));
         drop(modes);
@@ -95,13 +92,18 @@ impl Summary {
             if !param.is_trainable() {
                 frozen += param.elements();
             }
-            match rows.iter_mut().find(|row| within(&name, &row.path)) {
+            // The innermost layer that it is a part of.
+            let holder = rows.iter_mut().filter(|row| within(&name, &row.path)).max_by_key(|row| row.path.len());
+            match holder {
                 Some(row) => row.parameters += param.elements(),
                 None => {
                     rows.push(Row { path: name, kind: "Param", output: None, parameters: param.elements() });
                 }
             }
         }
+        // What contains other layers, and no parameters of its own, is seen through them.
+        let paths: Vec<String> = rows.iter().filter(|row| row.kind != "Param").map(|row| row.path.clone()).collect();
+        rows.retain(|row| row.parameters > 0 || !paths.iter().any(|p| *p != row.path && within(p, &row.path)));
         Summary { rows, frozen }
     }
 

@@ -26,10 +26,12 @@ pub mod prelude {
         jacobian, value_and_grad, vjp,
     };
     pub use wengert_nn::{
-        AvgPool2d, BatchNorm1d, BatchNorm2d, Batches, Bilinear, Buffer, Conv2d, Dropout, Dropout2d, Embedding,
-        EmbeddingBag, Flatten, GELU, GRU, GroupNorm, Init, InstanceNorm1d, InstanceNorm2d, LSTM, Layer, LayerNorm,
-        Linear, LogSoftmax, Mask, MaxPool2d, Mode, Module, MultiHeadAttention, Param, RMSNorm, RNN, ReLU, Scope,
-        Sequential, Sigmoid, Softmax, StateDict, Summary, Tanh, TransformerDecoderLayer, TransformerEncoderLayer, Walk,
+        AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d,
+        BatchNorm2d, Batches, Bilinear, Buffer, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Dropout,
+        Dropout2d, Embedding, EmbeddingBag, Flatten, GELU, GRU, GroupNorm, Init, InstanceNorm1d, InstanceNorm2d, LSTM,
+        Layer, LayerNorm, Linear, LogSoftmax, Mask, MaxPool1d, MaxPool2d, Mode, Module, MultiHeadAttention, Param,
+        RMSNorm, RNN, ReLU, Scope, Sequential, Sigmoid, Softmax, StateDict, Summary, Tanh, TransformerDecoderLayer,
+        TransformerEncoderLayer, Walk,
     };
     pub use wengert_optim::{
         Accumulator, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Checkpoint, Ema, Lamb, Lbfgs, Lion, Muon,

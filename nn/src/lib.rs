@@ -33,7 +33,7 @@ mod transformer;
 pub use activation::{GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
 pub use attention::{Mask, MultiHeadAttention};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
-pub use conv::Conv2d;
+pub use conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d};
 pub use data::{Batches, Epoch};
 pub use dropout::{Dropout, Dropout2d};
 pub use embedding::{Embedding, EmbeddingBag};
@@ -45,7 +45,10 @@ pub use layer_norm::{LayerNorm, RMSNorm};
 pub use linear::{Bilinear, Linear};
 pub use module::{Module, Part, Walk};
 pub use param::{Buffer, Mode, Param};
-pub use pool::{AvgPool2d, MaxPool2d};
+pub use pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, MaxPool1d,
+    MaxPool2d,
+};
 pub use recurrent::{GRU, LSTM, RNN};
 pub use scope::Scope;
 pub use sequential::Sequential;

@@ -8,7 +8,11 @@ fn layer(name: &str) -> Option<Box<dyn Module>> {
     Some(match name {
         "Linear" => Box::new(Linear::new(150, 400)),
         "Bilinear" => Box::new(Bilinear::new(90, 30, 200)),
+        "Conv1d" => Box::new(Conv1d::new(40, 400, 5).groups(4)),
         "Conv2d" => Box::new(Conv2d::new(30, 300, 3).groups(3)),
+        "Conv3d" => Box::new(Conv3d::new(10, 300, [2, 3, 1])),
+        "ConvTranspose1d" => Box::new(ConvTranspose1d::new(60, 300, 5).groups(4)),
+        "ConvTranspose2d" => Box::new(ConvTranspose2d::new(30, 300, [2, 3])),
         "BatchNorm1d" => Box::new(BatchNorm1d::new(50)),
         "BatchNorm2d" => Box::new(BatchNorm2d::new(50)),
         "LayerNorm" => Box::new(LayerNorm::new([50])),

@@ -391,10 +391,29 @@ fn recurrent() -> Vec<Row> {
 }
 
 fn windows() -> Vec<Row> {
+    let conv1d = || Conv1d::new(4, 6, 3).stride(2).padding(2).dilation(2).groups(2);
+    let conv3d = || Conv3d::new(2, 3, 2).stride([1, 2, 1]).padding([0, 1, 1]);
+    let turned1d = || ConvTranspose1d::new(4, 6, 3).stride(3).padding(1).output_padding(2).groups(2);
+    let turned2d = || ConvTranspose2d::new(2, 3, [3, 2]).stride(2).padding([1, 0]).output_padding(1).dilation(2);
     vec![
-        layer("Conv2d", || Conv2d::new(2, 3, [3, 2]).stride([2, 1]).padding(1), &[2, 3, 6, 5], "conv2d: "),
-        layer("MaxPool2d", || MaxPool2d::new(3).stride(2).padding(1), &[2], "max_pool2d: needs rank 2 or more"),
-        layer("AvgPool2d", || AvgPool2d::new([3, 2]).stride(2).padding(1), &[2], "avg_pool2d: needs rank 2 or more"),
+        layer("Conv1d", conv1d, &[2, 3, 9], "conv1d: channels differ"),
+        layer(
+            "Conv2d",
+            || Conv2d::new(2, 3, [3, 2]).stride([2, 1]).padding(1),
+            &[2, 3, 6, 5],
+            "conv2d: channels differ",
+        ),
+        layer("Conv3d", conv3d, &[2, 3, 4, 4, 4], "conv3d: channels differ"),
+        layer("ConvTranspose1d", turned1d, &[2, 3, 5], "conv_transpose1d: "),
+        layer("ConvTranspose2d", turned2d, &[2, 3, 4, 3], "conv_transpose2d: "),
+        layer("MaxPool1d", || MaxPool1d::new(3).stride(2).padding(1), &[], "max_pool1d: "),
+        layer("MaxPool2d", || MaxPool2d::new(3).stride(2).padding(1).ceil_mode(true), &[2], "max_pool2d: "),
+        layer("AvgPool1d", || AvgPool1d::new(3).stride(2).padding(1), &[], "avg_pool1d: "),
+        layer("AvgPool2d", || AvgPool2d::new([3, 2]).stride(2).padding(1), &[2], "avg_pool2d: "),
+        layer("AdaptiveAvgPool1d", || AdaptiveAvgPool1d::new(3), &[], "adaptive_avg_pool1d: "),
+        layer("AdaptiveAvgPool2d", || AdaptiveAvgPool2d::new([3, 2]), &[2], "adaptive_avg_pool2d: "),
+        layer("AdaptiveMaxPool1d", || AdaptiveMaxPool1d::new(3), &[], "adaptive_max_pool1d: "),
+        layer("AdaptiveMaxPool2d", || AdaptiveMaxPool2d::new([3, 2]), &[2], "adaptive_max_pool2d: "),
         layer("Flatten", Flatten::new, &[], "").takes_anything(),
         layer("Dropout", || Dropout::new(0.5), &[], "").takes_anything(),
         layer("Dropout2d", || Dropout2d::new(0.5), &[2, 3], "Dropout2d: the input has rank 2, not 4"),

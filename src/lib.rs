@@ -28,9 +28,10 @@ pub mod prelude {
     pub use wengert_nn::{
         AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d,
         BatchNorm2d, Batches, Bilinear, Buffer, Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Dropout,
-        Dropout2d, Embedding, EmbeddingBag, Flatten, GELU, GRU, GroupNorm, Init, InstanceNorm1d, InstanceNorm2d, LSTM,
-        Layer, LayerNorm, Linear, LogSoftmax, Mask, MaxPool1d, MaxPool2d, Mode, Module, MultiHeadAttention, Param,
-        RMSNorm, RNN, ReLU, Scope, Sequential, Sigmoid, Softmax, StateDict, Summary, Tanh, TransformerDecoderLayer,
+        Dropout2d, ELU, Embedding, EmbeddingBag, Flatten, GELU, GLU, GRU, GroupNorm, Hardtanh, Init, InstanceNorm1d,
+        InstanceNorm2d, LSTM, Layer, LayerNorm, LeakyReLU, Linear, LogSigmoid, LogSoftmax, Mask, MaxPool1d, MaxPool2d,
+        Mish, Mode, Module, MultiHeadAttention, Param, RMSNorm, RNN, ReLU, ReLU6, SELU, Scope, Sequential, SiLU,
+        Sigmoid, Softmax, Softplus, Softsign, StateDict, Summary, Tanh, TransformerDecoderLayer,
         TransformerEncoderLayer, Walk,
     };
     pub use wengert_optim::{

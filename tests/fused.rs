@@ -318,6 +318,8 @@ fn images_are_resampled_as_pytorch_does() {
     let y = x.interpolate_by(&[1.5, 1.7], Interpolation::Linear);
     check(y.narrow(2, 0, 1), [1, 1, 1, 5], &[0.0, first[0], first[1], middle, 4.0]);
 }
+
+#[test]
 fn cells_of_recurrent_layers_are_gates_and_sums() {
     for (n, size) in [(1, 1), (3, 5), (2, 40)] {
         let gates = |t: &Tensor, k: usize| t.narrow(1, k * size, size);

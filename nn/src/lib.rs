@@ -30,7 +30,10 @@ mod state;
 mod summary;
 mod transformer;
 
-pub use activation::{GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
+pub use activation::{
+    ELU, GELU, GLU, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax, Mish, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax,
+    Softplus, Softsign, Tanh,
+};
 pub use attention::{Mask, MultiHeadAttention};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d};
 pub use conv::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d};

@@ -214,12 +214,12 @@ macro_rules! binary {
     (@saves out) => { Saves::OUTPUT };
     (@method $docs:tt $name:ident [] $OP:ident $int:tt) => {};
     (@method $docs:tt $name:ident [$try_name:ident] $OP:ident []) => {
-        binary!(@impl [] Float $docs $name $try_name $OP);
+        binary!(@impl [] $crate::Float $docs $name $try_name $OP);
     };
     (@method $docs:tt $name:ident [$try_name:ident] $OP:ident [$ix:ident]) => {
         binary!(@impl [<K: $crate::Numeric>] K $docs $name $try_name $OP);
     };
-    (@impl [$($generics:tt)*] $K:ident [$(#[$doc:meta])*] $name:ident $try_name:ident $OP:ident) => {
+    (@impl [$($generics:tt)*] $K:ty [$(#[$doc:meta])*] $name:ident $try_name:ident $OP:ident) => {
         impl $($generics)* $crate::Tensor<$K> {
             $(#[$doc])*
             #[track_caller]

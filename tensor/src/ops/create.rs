@@ -396,11 +396,14 @@ pub(crate) static ONE_HOT: Op = Op {
         let mut sizes: Vec<isize> = labels.shape().iter().map(|&n| n as isize).collect();
         sizes.push(classes);
         let shape = checked_shape(&sizes)?;
-        let positions = positions(labels, classes as usize)?;
+        let classes = classes as usize;
+        let labels = checked_labels(labels, classes, None)?;
         let storage = with_dtype!(dtype, T => {
             let mut storage = Storage::zeros::<T>(shape.elements());
             let out = storage.unique_mut::<T>().expect("a fresh buffer is unique");
-            positions.iter().enumerate().for_each(|(row, label)| out[row * classes as usize + label] = T::from_i64(1));
+            for (row, label) in labels.into_iter().flatten().enumerate() {
+                out[row * classes + label] = T::from_i64(1);
+            }
             storage
         });
         Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
@@ -427,12 +430,6 @@ pub(crate) static ONE_HOT: Op = Op {
         },
     },
 };
-
-/// The labels of an integer tensor, row-major, each below `classes`.
-fn positions(labels: &AnyTensor, classes: usize) -> Result<Vec<usize>> {
-    let labels = checked_labels(labels, classes, None)?;
-    Ok(labels.into_iter().flatten().collect())
-}
 
 /// The class numbers of an integer tensor, row-major; `None` for those that are `ignored`.
 ///

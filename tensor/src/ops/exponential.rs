@@ -1,6 +1,5 @@
 //! Exponentials, logarithms, and the error function.
 
-use crate::kind::Float;
 use crate::ops::binary::binary;
 use crate::ops::unary::unary;
 use crate::tensor::Tensor;

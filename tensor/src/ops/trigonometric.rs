@@ -1,6 +1,5 @@
 //! Trigonometric and hyperbolic functions, and their inverses.
 
-use crate::kind::Float;
 use crate::ops::binary::binary;
 use crate::ops::unary::unary;
 use crate::tensor::Tensor;

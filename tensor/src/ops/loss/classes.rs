@@ -104,7 +104,8 @@ impl Task {
     /// The gradient of the losses of each row from that of the result: one for all where they were reduced.
     fn scales(&self, g: &AnyTensor, target: &Shape) -> Result<impl Fn(usize) -> f64 + Sync + use<>> {
         let whole = self.reduction == Reduction::None;
-        if if whole { g.shape() != target } else { g.elements() != 1 } {
+        let fits = if whole { g.shape() == target } else { g.elements() == 1 };
+        if !fits {
             let wanted = if whole { target.to_string() } else { "one element".to_string() };
             return Err(Error::new(format!("the gradient of the loss has shape {}, not {wanted}", g.shape())));
         }
@@ -430,6 +431,15 @@ fn options(reduction: Reduction, weights: &Option<Vec<f64>>, ignored: Option<i64
 }
 
 /// How the classes are given that scores are compared to: as numbers ([`Int`]) or as probabilities ([`Float`]).
+///
+/// ```
+/// use wengert_tensor::{ClassTarget, Tensor, tensor};
+/// fn loss<K: ClassTarget>(logits: &Tensor, target: &Tensor<K>) -> f64 {
+///     logits.cross_entropy(target).item()
+/// }
+/// let logits = tensor![[0.0, 3.0]];
+/// assert_eq!(loss(&logits, &tensor![1]) as f32, loss(&logits, &tensor![[0.0, 1.0]]) as f32);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a target of kind `{Self}` gives no classes",
     note = "the target holds class numbers (`Tensor<Int>`) or the probability of each class (`Tensor`)"

@@ -204,7 +204,6 @@ loss! {
     bce_loss = BCE_LOSS {
         eval: |p, t| {
             let (one, least) = (R::lit(1.0), R::lit(LEAST_LOG));
-            // `max` would keep a NaN; so do these.
             let (yes, no) = (p.ln().max(least), (-p).ln_1p().max(least));
             -(t * yes + (one - t) * no)
         },

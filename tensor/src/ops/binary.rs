@@ -54,7 +54,8 @@ macro_rules! number_operand {
     )*)*};
 }
 number_operand! {
-    Float: f64, i32 => |number| Some(number.into());
+    Float: f64 => Some;
+    Float: i32 => |number| Some(number.into());
     Int: i64, i32 => |_| None;
     Bool: bool => |_| None;
 }

@@ -71,7 +71,7 @@ macro_rules! loss {
                     $($(let $p = cx.attrs().float(stringify!($p));)+)?
                     let (x, t, mut g) = (cx.input::<Float>(0), cx.input::<Float>(1), cx.g());
                     if Reduction::of(cx.attrs()).expect("checked when it was recorded") == Reduction::Mean {
-                        g = g / x.elements() as f64;
+                        g /= x.elements() as f64;
                     }
                     if cx.needs(0) {
                         let ($ig, $ix, $it) = (&g, &x, &t);

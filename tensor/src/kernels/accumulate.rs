@@ -2,7 +2,7 @@
 //! sums of powers, counts.
 
 use crate::dtype::Element;
-use crate::kernels::copy::strided_run;
+use crate::kernels::copy::{strided_run, transpose};
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::reduce::Lanes;
@@ -21,8 +21,11 @@ pub trait Accumulator<C>: Copy + Send + Sync {
 /// Elements taken in at a time: they stay in the nearest cache for a second pass.
 const STRETCH: usize = 4096;
 
-/// Rows and columns of a tile that is turned, so that the elements of each result lie side by side.
-const TILE: usize = 64;
+/// Results in a tile that is transposed, so that the elements of each lie side by side.
+const ACROSS: usize = 32;
+
+/// Elements of each result in such a tile.
+const DOWN: usize = 64;
 
 /// What is known of each result's elements: the axes of `layout` from number `kept` on are reduced.
 pub fn accumulate<T, A>(start: A, x: &[T], layout: &Layout, kept: usize, par: &Par) -> Vec<A>
@@ -87,27 +90,29 @@ fn take_run<T: Element, A: Accumulator<T::Compute>>(acc: &mut A, x: &[T], at: is
     }
 }
 
-/// Tiles are turned in the cache, so that each result finds its elements side by side.
+/// Tiles are transposed in the cache, so that each result finds its elements side by side.
 fn columns<T: Element, A: Accumulator<T::Compute>>(out: &mut [A], x: &[T], lanes: &Lanes, par: &Par) {
     let count = lanes.results.inner;
-    let stretches = count.div_ceil(TILE);
+    let stretches = count.div_ceil(ACROSS);
     let shared = SharedMut::new(out);
     par.for_each(lanes.results.runs() * stretches, |block| {
-        let (r, from) = (block / stretches, block % stretches * TILE);
-        let width = TILE.min(count - from);
+        let (r, from) = (block / stretches, block % stretches * ACROSS);
+        let width = ACROSS.min(count - from);
         // SAFETY: each block writes its own stretch of its own run.
         let acc = unsafe { shared.range(r * count + from..r * count + from + width) };
-        let mut tile = vec![[T::Compute::default(); TILE]; width];
+        let mut tile = [[T::Compute::default(); ACROSS]; DOWN];
+        let mut turned = [[T::Compute::default(); DOWN]; ACROSS];
         lanes.results.for_runs(r..r + 1, |_, [first]| {
             for &start in &lanes.starts {
-                for top in (0..lanes.run).step_by(TILE) {
-                    let height = TILE.min(lanes.run - top);
-                    for i in 0..height {
+                for top in (0..lanes.run).step_by(DOWN) {
+                    let height = DOWN.min(lanes.run - top);
+                    for (i, tile) in tile[..height].iter_mut().enumerate() {
                         let at = first as isize + start + (top + i) as isize * lanes.step;
                         let row = &x[at as usize + from..][..width];
-                        tile.iter_mut().zip(row).for_each(|(column, v)| column[i] = v.up());
+                        tile.iter_mut().zip(row).for_each(|(t, v)| *t = v.up());
                     }
-                    acc.iter_mut().zip(&tile).for_each(|(a, column)| a.take(&column[..height]));
+                    transpose(&tile, &mut turned);
+                    acc.iter_mut().zip(&turned).for_each(|(a, column)| a.take(&column[..height]));
                 }
             }
         });

@@ -58,6 +58,16 @@ pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par
     });
 }
 
+/// Columns of `from` as rows. Of known size, so that it takes no checks.
+#[inline]
+pub(super) fn transpose<T: Copy, const R: usize, const C: usize>(from: &[[T; C]; R], to: &mut [[T; R]; C]) {
+    for c in 0..C {
+        for r in 0..R {
+            to[c][r] = from[r][c];
+        }
+    }
+}
+
 /// Rows and columns of a tile that [`turn`] brings through the cache.
 const TILE: usize = 32;
 
@@ -67,7 +77,8 @@ fn turn<T: Element>(out: &mut [T], x: &[T], joint: &Joint<1>, rows: usize, par: 
     let (inner, step) = (joint.inner, joint.inner_strides[0]);
     par.chunks_mut(out, TILE * inner, |block, part| {
         let (mut run, end) = (block * TILE, block * TILE + part.len() / inner);
-        let mut tile = [[T::default(); TILE]; TILE];
+        let mut columns = [[T::default(); TILE]; TILE];
+        let mut turned = [[T::default(); TILE]; TILE];
         while run < end {
             // Neighbours, as far as they go.
             let height = (rows - run % rows).min(end - run);
@@ -75,12 +86,12 @@ fn turn<T: Element>(out: &mut [T], x: &[T], joint: &Joint<1>, rows: usize, par: 
             joint.for_runs(run..run + 1, |_, [at]| {
                 for left in (0..inner).step_by(TILE) {
                     let width = TILE.min(inner - left);
-                    for c in 0..width {
+                    for (c, column) in columns[..width].iter_mut().enumerate() {
                         let from = (at as isize + (left + c) as isize * step) as usize;
-                        let column = &x[from..][..height];
-                        tile.iter_mut().zip(column).for_each(|(row, &v)| row[c] = v);
+                        column[..height].copy_from_slice(&x[from..][..height]);
                     }
-                    for (out, row) in part.chunks_mut(inner).zip(&tile) {
+                    transpose(&columns, &mut turned);
+                    for (out, row) in part.chunks_mut(inner).zip(&turned) {
                         out[left..left + width].copy_from_slice(&row[..width]);
                     }
                 }

@@ -60,6 +60,10 @@ pub fn index_select<T: Element>(out: &mut [T], x: &[T], layout: &Layout, axis: u
             for row in first.max(run * of_run)..end.min((run + 1) * of_run) {
                 let (b, j) = ((row - run * of_run) / at.len(), row % at.len());
                 let start = start as isize + b as isize * before.inner_strides[0] + at[j] as isize * strides[axis];
+                if size == 1 {
+                    part[row - first] = x[start as usize];
+                    continue;
+                }
                 let out = &mut part[(row - first) * size..][..size];
                 after.for_runs(0..after.runs(), |r, [a]| {
                     // A position relative to the row's start may be negative: it wraps, and wraps back here.

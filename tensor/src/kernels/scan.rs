@@ -31,6 +31,16 @@ fn fold<T: Element>(x: &mut [T], sizes: Sizes, par: &Par, f: impl Fn(T::Compute,
     let [_, n, after] = sizes;
     let shared = SharedMut::new(x);
     for_pieces(sizes, par, |first, width| {
+        if after == 1 {
+            // SAFETY: each piece has its own elements, here those of one lane.
+            let lane = unsafe { shared.range(first..first + n) };
+            let mut acc = lane[0].up();
+            for v in &mut lane[1..] {
+                acc = f(acc, v.up());
+                *v = T::down(acc);
+            }
+            return;
+        }
         let mut acc = [T::Compute::default(); WIDTH];
         for i in 0..n {
             let start = first + i * after;

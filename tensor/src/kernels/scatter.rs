@@ -8,6 +8,9 @@ use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
 use crate::shape::Shape;
 
+/// Elements next to one another that a block writes to, where there are as many.
+const WIDTH: usize = 64;
+
 /// `out[p with its place on axis replaced by at[p]] = f(that, x[p])`: `out` is dense of shape `shape`, `at` and `x` are
 /// dense of shape `index`, which on the other axes is at most `shape`.
 pub fn scatter<T: Element>(
@@ -29,7 +32,8 @@ pub fn scatter<T: Element>(
     // Positions of an axis are independent of one another, unless it is the one that the index walks.
     let split = (0..index.rank()).find(|&a| a != axis);
     let positions = split.map_or(1, |a| index[a]);
-    let together = (GRAIN * positions / at.len()).clamp(1, positions);
+    let least = if split == Some(0) { 1 } else { WIDTH.min(positions) };
+    let together = (GRAIN * positions / at.len()).clamp(least, positions);
     let shared = SharedMut::new(out);
     par.for_each(positions.div_ceil(together), |block| {
         let mut cuts: Vec<Cut> = index.iter().map(|&count| Cut { start: 0, step: 1, count }).collect();
@@ -52,9 +56,6 @@ pub fn scatter<T: Element>(
         });
     });
 }
-
-/// Elements next to one another that a block of [`index_add`] adds to.
-const WIDTH: usize = 64;
 
 /// `out[b, at[j], a] += x[b, j, a]`, all dense; given are the numbers of `b`, of positions in `out`, and of `a`.
 pub fn index_add<T: Element>(out: &mut [T], [before, positions, after]: [usize; 3], at: &[i64], x: &[T], par: &Par) {

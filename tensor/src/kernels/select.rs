@@ -24,8 +24,28 @@ pub fn select<T: Element>(
     par.chunks_mut(out, runs_per_block * inner, |block, part| {
         let first = block * runs_per_block;
         joint.for_runs(first..first + part.len() / inner, |run, at| {
+            let out = &mut part[(run - first) * inner..][..inner];
+            // Masks beside dense or repeated operands, without a step to count.
+            match (m_step, y_step, n_step) {
+                (1, 0, 1) => {
+                    let (yes, operands) = (yes[at[1]], mask[at[0]..].iter().zip(&no[at[2]..]));
+                    return out.iter_mut().zip(operands).for_each(|(o, (&m, &n))| *o = if m != 0 { yes } else { n });
+                }
+                (1, 1, 0) => {
+                    let (no, operands) = (no[at[2]], mask[at[0]..].iter().zip(&yes[at[1]..]));
+                    return out.iter_mut().zip(operands).for_each(|(o, (&m, &y))| *o = if m != 0 { y } else { no });
+                }
+                (1, 1, 1) => {
+                    let operands = mask[at[0]..].iter().zip(yes[at[1]..].iter().zip(&no[at[2]..]));
+                    return out
+                        .iter_mut()
+                        .zip(operands)
+                        .for_each(|(o, (&m, (&y, &n)))| *o = if m != 0 { y } else { n });
+                }
+                _ => {}
+            }
             let [mut m, mut y, mut n] = at.map(|a| a as isize);
-            for o in &mut part[(run - first) * inner..][..inner] {
+            for o in out {
                 *o = if mask[m as usize] != 0 { yes[y as usize] } else { no[n as usize] };
                 (m, y, n) = (m + m_step, y + y_step, n + n_step);
             }

@@ -63,6 +63,13 @@ fn main() {
         bench(&format!("matmul {n}"), &mut || drop(black_box(a.matmul(&b))));
     }
 
+    let weights: Vec<Param> = (0..8).map(|_| Param::new(Tensor::randn([1 << 20]))).collect();
+    let gradients = weights.iter().map(|w| w.value().square().sum()).reduce(|a, b| a + b).unwrap().backward();
+    let mut opt = AdamW::new(weights.clone());
+    bench("AdamW over 8 x 1M", &mut || drop(black_box(opt.step(&gradients))));
+    let mut opt = Sgd::new(weights).momentum(0.9);
+    bench("SGD over 8 x 1M", &mut || drop(black_box(opt.step(&gradients))));
+
     let x = Tensor::randn([32, 16, 28, 28]);
     let w = Tensor::randn([32, 16, 5, 5]).requires_grad();
     let conv = || x.conv2d(&w, None, Conv2dOptions::new());

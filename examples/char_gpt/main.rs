@@ -46,7 +46,7 @@ impl Gpt {
     fn new(vocabulary: usize, context: usize, layers: usize, width: usize) -> Gpt {
         let block = |_| {
             let block = TransformerEncoderLayer::new(width, (width / 32).max(1)).feedforward(4 * width);
-            block.gelu().norm_first(true).dropout(0.0)
+            block.norm_first(true).dropout(0.0)
         };
         let net = Gpt {
             characters: Embedding::new(vocabulary, width),

@@ -1,6 +1,6 @@
 //! L-BFGS.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::Location;
 
 use wengert_autograd::Differentiate;
@@ -76,10 +76,11 @@ pub struct LbfgsReport {
 }
 
 impl Lbfgs {
-    /// An optimizer of these parameters.
+    /// An optimizer of these parameters. One that is given several times counts once.
     pub fn new(params: impl IntoIterator<Item = Param>) -> Lbfgs {
+        let mut seen = HashSet::new();
         Lbfgs {
-            params: params.into_iter().collect(),
+            params: params.into_iter().filter(|p| seen.insert(p.id())).collect(),
             lr: 1.0,
             max_iterations: 20,
             max_evaluations: None,

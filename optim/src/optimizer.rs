@@ -276,14 +276,12 @@ impl<R: Rule> Optimizer for Stepper<R> {
     fn try_step(&mut self, gradients: &Gradients) -> Result<StepReport> {
         let at = Location::caller();
         let mut report = check(self.parameters(), gradients, self.allow_missing).map_err(|e| e.in_op("step", at))?;
-        if self.skip_non_finite {
-            let bad = |p: &Param| p.is_trainable() && gradients.get(p).is_some_and(|g| !is_finite(g));
-            let names = self.names().into_iter().zip(self.parameters());
-            report.non_finite = names.filter(|(_, p)| bad(p)).map(|(name, _)| name).collect();
-            if !report.non_finite.is_empty() {
-                report.updated = 0;
-                return Ok(report);
-            }
+        let bad = |p: &Param| p.is_trainable() && gradients.get(p).is_some_and(|g| !is_finite(g));
+        if self.skip_non_finite && self.parameters().any(bad) {
+            let named = self.names().into_iter().zip(self.parameters());
+            report.non_finite = named.filter(|(_, p)| bad(p)).map(|(name, _)| name).collect();
+            report.updated = 0;
+            return Ok(report);
         }
         no_grad(|| {
             for Slot { param, steps, kept, group } in self.slots.iter_mut().filter(|s| s.param.is_trainable()) {

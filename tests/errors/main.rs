@@ -57,6 +57,7 @@ mod layers;
 mod linalg;
 mod linear;
 mod losses;
+mod optimizers;
 mod reductions;
 mod shapes;
 mod windows;

@@ -344,3 +344,21 @@ fn cells_of_recurrent_layers_are_gates_and_sums() {
         same(&v, |v| v[0].gru_cell(&v[1], &v[2]), gru);
     }
 }
+
+#[test]
+fn a_large_mean_costs_a_row_no_accuracy() {
+    // Exact in single precision, with a mean of thousands and a spread of one.
+    let values = (0..400).map(|i| 4096.0 + ((i * 37 % 101) as f32 - 50.0) / 32.0).collect::<Vec<f32>>();
+    let x = Tensor::from_vec(values, [2, 4, 50]);
+    let wide = x.to_dtype(DType::F64);
+    let norms: [(&str, fn(&Tensor) -> Tensor); 4] = [
+        ("layer_norm", |x| x.layer_norm([4, 50], None, None, 1e-5)),
+        ("group_norm", |x| x.group_norm(2, None, None, 1e-5)),
+        ("instance_norm", |x| x.instance_norm(None, None, 1e-5)),
+        ("rms_norm", |x| x.rms_norm([50], None, 1e-5)),
+    ];
+    for (name, norm) in norms {
+        let error = (norm(&x).to_dtype(DType::F64) - norm(&wide)).abs().max().item();
+        assert!(error < 5e-7, "{name} is off by {error}");
+    }
+}

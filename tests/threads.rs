@@ -5,9 +5,9 @@ use std::sync::{Arc, Barrier};
 use wengert::dispatch::{CustomOp, apply_custom};
 use wengert::tape::{Edge, Vjp};
 use wengert::{
-    Adam, AnyTensor, BatchNorm2d, Batches, Conv2d, Differentiate, Dropout, Flatten, Gradients, Layer, Linear,
-    MaxPool2d, Module, Optimizer, Param, ReLU, Result, Sequential, Tensor, clip_global_norm, manual_seed, no_grad,
-    scalar, with_threads,
+    Adam, AnyTensor, AttentionOptions, BatchNorm2d, Batches, Conv2d, Conv2dOptions, Conv3dOptions, Differentiate,
+    Dropout, Flatten, Gradients, Interpolation, Layer, Linear, MaxPool2d, Module, Optimizer, Param, Pool2d, ReLU,
+    Result, Sequential, Tensor, clip_global_norm, manual_seed, no_grad, scalar, with_threads,
 };
 
 /// Numbers that look random, the same on every machine.
@@ -193,5 +193,48 @@ fn a_loss_recorded_on_eight_threads_gives_the_same_gradient_bits() {
     let first = bits(record().of(&w));
     for run in 1..300 {
         assert_eq!(bits(record().of(&w)), first, "run {run}");
+    }
+}
+
+#[test]
+fn kernels_over_windows_and_rows_give_the_same_bits_for_any_number_of_threads() {
+    let variable = |seed, shape: &[usize]| noise(seed, shape).requires_grad();
+    let (q, k) = (variable(1, &[2, 4, 150, 16]), variable(2, &[2, 2, 600, 16]));
+    let (rows, weight) = (variable(3, &[300, 300]), variable(4, &[300]));
+    let (volume, filter) = (variable(5, &[3, 4, 9, 20, 20]), variable(6, &[6, 2, 3, 3, 3]));
+    let image = variable(7, &[4, 8, 60, 60]);
+    let outputs = || {
+        let options = Conv3dOptions::new().groups(2).padding(1);
+        let convolved = volume.conv3d(&filter, None, options.stride([2, 1, 1]));
+        [
+            q.scaled_dot_product_attention(&k, &k, AttentionOptions::new()),
+            q.narrow(1, 0, 1).scaled_dot_product_attention(
+                &k.narrow(1, 0, 1),
+                &k.narrow(1, 1, 1),
+                AttentionOptions::new().causal(true),
+            ),
+            rows.layer_norm([300], Some(&weight), Some(&weight), 1e-5),
+            image.group_norm(4, None, None, 1e-5),
+            convolved.conv_transpose3d(&filter, None, options),
+            convolved,
+            image.max_pool2d(Pool2d::new(3).stride(2).padding(1)),
+            image.max_pool2d(2),
+            image.adaptive_avg_pool2d([7, 5]),
+            image.unfold(3, Conv2dOptions::new()).fold([60, 60], 3, Conv2dOptions::new()),
+            image.interpolate([90, 70], Interpolation::Linear),
+        ]
+    };
+    let run = |threads| {
+        with_threads(threads, || {
+            let outputs = outputs();
+            let loss = outputs.iter().map(|y| (y * y).mean()).reduce(|a, b| a + b).expect("some");
+            let grads = loss.backward();
+            let gradients = [&q, &k, &rows, &weight, &volume, &filter, &image].map(|v| bits(grads.of(v)));
+            (outputs.map(|y| bits(&y)), gradients)
+        })
+    };
+    let serial = run(1);
+    for threads in [2, 3] {
+        assert!(run(threads) == serial, "{threads} threads");
     }
 }

@@ -119,7 +119,7 @@ fn sizes(q: &Shape, k: &Shape, v: &Shape, attrs: &Attrs) -> Result<(Sizes, Shape
             return Err(differ("numbers of heads", rank - 3, ("query", q), ("key", k))
                 .help("each head of keys serves the same number of heads of queries: the one must divide the other"));
         }
-        group = if heads[1] == 0 { 1 } else { heads[0] / heads[1] };
+        group = heads[0].checked_div(heads[1]).unwrap_or(1);
     }
     let lead = Shape::from(&q[..rank - 2]);
     let sizes = Sizes {
@@ -391,7 +391,7 @@ impl Scores {
         let constant = |v: f64| Tensor::full_dtype((), v, self.q.dtype());
         let mut scores = self.q.matmul(&self.k.t()) * self.scale;
         if let Some(added) = &self.added {
-            scores = scores + added;
+            scores += added;
         }
         if let Some(allowed) = &self.allowed {
             scores = allowed.where_(&scores, &constant(f64::NEG_INFINITY));

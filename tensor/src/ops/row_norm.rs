@@ -154,12 +154,12 @@ fn vjp(cx: &mut Vjp<'_>, cut: Cutter) {
             if let Some(g_rstd) = &g_rstd {
                 let x = x.to_dtype(rstd.dtype()).reshape(&sizes);
                 let d = mean.as_ref().map_or(x.clone(), |mean| &x - by_row(mean));
-                more = more - d * by_row(&(g_rstd * rstd.square() * &rstd / n));
+                more -= d * by_row(&(g_rstd * rstd.square() * &rstd / n));
             }
             if let Some(g_mean) = &g_mean {
-                more = more + by_row(g_mean) / n;
+                more += by_row(g_mean) / n;
             }
-            gradient = gradient + more.reshape(&shape).to_dtype(dtype);
+            gradient += more.reshape(&shape).to_dtype(dtype);
         }
         cx.give(i, gradient);
     }
@@ -393,7 +393,7 @@ pub(crate) static ROW_NORM_GRAD: Op = {
             let beside = [1, rows.period, rows.channels, 1];
             let (s, t) = (wide_as(cx.cotangent(1), beside), wide_as(cx.cotangent(2), beside));
             dg = dg + &v * &s + t;
-            dv = dv + &g * s;
+            dv += &g * s;
             cx.give(3 + with_mean, (&g * &pu).sum_axis([0, 3]).reshape(&affine).to_dtype(dtype));
         }
         // v is (x - mean) rstd, and P(h) has rstd as a factor once more.

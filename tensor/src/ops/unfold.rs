@@ -106,7 +106,7 @@ pub(crate) static FOLD: Op = {
         let [_, high, wide] = window::numbers(call.attrs(), "size", 2, 1)?;
         let [_, a, b] = window::numbers(&attrs, "kernel", 2, 1)?;
         let area = a.saturating_mul(b).max(1);
-        if x.rank() != 3 || x[1] % area != 0 {
+        if x.rank() != 3 || !x[1].is_multiple_of(area) {
             return Err(Error::new(format!("input has shape {x}, not [batch, channels * {area}, windows]"))
                 .help(format!("each window holds {a} times {b} elements of each channel")));
         }

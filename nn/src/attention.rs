@@ -178,7 +178,7 @@ impl MultiHeadAttention {
         let _scope = self.scope.enter();
         if let Err(e) = self.check(query, key, value, mask) {
             let operands = [("query", query), ("key", key), ("value", value)];
-            self.scope.refuse(operands.iter().fold(e, |e, (name, t)| e.operand(*name, t.as_any())));
+            self.scope.refuse(operands.iter().fold(e, |e, (name, t)| e.operand(name, t.as_any())));
         }
         let [q, k, v] = self.projections(query, key, value);
         let p = if self.mode.is_training() { self.dropout } else { 0.0 };
@@ -258,10 +258,10 @@ impl MultiHeadAttention {
 /// Attention of queries, keys and values `[batch, heads, positions, features]`.
 #[track_caller]
 fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Mask, dropout: f64) -> Tensor {
-    let keep = match &mask.padding {
-        Some(padding) => Some(padding.not().reshape([k.size(0), 1, 1, k.size(2)])),
-        None => None,
-    };
+    let mut keep = None;
+    if let Some(padding) = &mask.padding {
+        keep = Some(padding.not().reshape([k.size(0), 1, 1, k.size(2)]));
+    }
     let allowed = match (&mask.allowed, keep) {
         (Some(allowed), Some(keep)) => Some(allowed.and(&keep)),
         (Some(allowed), None) => Some(allowed.clone()),

@@ -66,7 +66,7 @@ fn masks_combine() {
         let bias = Tensor::randn([3, 3]);
         let together = Mask::causal().padding(&padding).allowed(&allowed).bias(&bias);
         // All of it as one number for each query and key.
-        let lower: Tensor<Bool> = Int::arange(0, 3).le(&Int::arange(0, 3).unsqueeze(-1));
+        let lower: Tensor<Bool> = Int::arange(0, 3).le(Int::arange(0, 3).unsqueeze(-1));
         let seen = lower.and(&allowed).and(&padding.not().reshape([2, 1, 1, 3]));
         let scores = seen.where_(&bias, &Tensor::full((), f64::NEG_INFINITY));
         let [a, b] = [together, Mask::none().bias(&scores)].map(|mask| attention.forward_with(&x, &x, &x, &mask));

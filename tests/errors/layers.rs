@@ -69,6 +69,26 @@ max_pool2d: the kernel spans 9 positions, and axis 2 has 8
   help: take a smaller kernel, or padding of 1 or more");
     misuse!(Conv2d::new(4, 6, 3).groups(4) => "\
 Conv2d::groups: 4 groups do not divide 4 input and 6 output channels");
+    let layer = Net::of(ConvTranspose2d::new(3, 8, 3).stride(2).output_padding(2));
+    misuse!(layer.net.forward(&Tensor::zeros([2, 3, 8, 8])) => "\
+conv_transpose2d: the output padding 2 along axis 2 is not below the stride 2
+  input  [2, 3, 8, 8]  from zeros at HERE
+  weight [3, 8, 3, 3]  parameter `net.weight`
+  bias   [8]           parameter `net.bias`
+  in module `net`
+  help: it chooses among the sizes that a convolution of that stride maps to this one");
+    let layer = Net::of(AdaptiveAvgPool2d::new(1));
+    misuse!(layer.net.forward(&Tensor::zeros([8])) => "\
+adaptive_avg_pool2d: needs rank 2 or more, not 1
+  input [8]  from zeros at HERE
+  in module `net`
+  help: windows lie over the last axes: height, width");
+    let layer = Net::of(GLU::new(1));
+    misuse!(layer.net.forward(&Tensor::zeros([2, 3])) => "\
+glu: axis 1 has size 3, which is odd
+  input [2, 3]  from zeros at HERE
+  in module `net`
+  help: one half of the elements gates the other");
     let layer = Net::of(Dropout2d::new(0.5));
     misuse!(layer.net.forward(&Tensor::zeros([2, 3])) => "\
 Dropout2d: the input has rank 2, not 4

@@ -7,10 +7,13 @@ use wengert_nn::*;
 use wengert_tensor::io::load_tensors;
 use wengert_tensor::{AnyTensor, Bool, DType, Int, Tensor};
 
+/// How a layer is run.
+type Run = dyn Fn(&[AnyTensor]) -> Vec<Tensor>;
+
 /// A layer, and how it is run.
 pub struct Subject {
     pub module: Arc<dyn Module>,
-    pub run: Box<dyn Fn(&[AnyTensor]) -> Vec<Tensor>>,
+    pub run: Box<Run>,
 }
 
 /// A layer with certain settings.

@@ -13,6 +13,11 @@
 //! Tensors and their operations are methods of [`Tensor`]; gradients come from [`Differentiate::backward`]; models are
 //! made of what implements [`Module`]; optimizers implement [`Optimizer`]. [`check_finite`] finds the origin of a NaN,
 //! [`gradcheck`] tests a gradient.
+//!
+//! The [`guide`] is for those who come from PyTorch, Keras or ndarray, write an operation, check a gradient or look for a
+//! NaN, and has the table of all operations.
+
+pub mod guide;
 
 pub use wengert_autograd::*;
 pub use wengert_nn::*;

@@ -9,7 +9,6 @@ use std::panic::Location;
 use crate::dispatch::in_op;
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kind::Numeric;
-use crate::ops::matmul;
 use crate::shape::IntoDims;
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -172,10 +171,11 @@ impl<K: Numeric> Named<K> {
             labels.retain(|_| !axis.next().is_some_and(|a| repeated.contains(&a)));
         }
         while let Some((a, b)) = pairs(labels.len()).find(|&(a, b)| labels[a] == labels[b]) {
-            let rest = (0..labels.len()).filter(|&axis| axis != a && axis != b);
-            let order: Vec<usize> = rest.chain([a, b]).collect();
-            tensor = matmul::diagonal_of_last(&tensor.try_permute(&order[..])?)?;
-            labels = order[..order.len() - 1].iter().map(|&axis| labels[axis]).collect();
+            // It comes last.
+            tensor = tensor.try_diagonal(0, a as isize, b as isize)?;
+            labels.remove(b);
+            let diagonal = labels.remove(a);
+            labels.push(diagonal);
         }
         Ok(Named { labels, tensor })
     }
@@ -264,8 +264,6 @@ fn contract<K: Numeric>(plan: Plan, operands: &[&Tensor<K>]) -> Result<Tensor<K>
         parts.insert(a, product);
     }
     let result = parts.swap_remove(0).reduced(|l| output.contains(&l))?;
-    // An axis of an ellipsis that every operand repeats is in none of them any more only if it has size 1 in all, and
-    // then it was not taken off.
     let shape = result.sizes(&output);
     result.arranged(&output, &shape)
 }

@@ -7,7 +7,7 @@ use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, Result, or_panic};
 use crate::kernels::gemm::{self, Matrix};
 use crate::kind::{Float, Numeric};
-use crate::layout::{Cut, Joint};
+use crate::layout::Joint;
 use crate::ops::elementwise::unsupported;
 use crate::ops::twin;
 use crate::par::Par;
@@ -287,17 +287,6 @@ impl<K: Numeric> Tensor<K> {
     }
 }
 
-/// The diagonal of the last two axes, in their place.
-#[track_caller]
-pub(super) fn diagonal_of_last<K: Numeric>(x: &Tensor<K>) -> Result<Tensor<K>> {
-    let (rows, columns) = (x.shape()[x.rank() - 2], x.shape()[x.rank() - 1]);
-    let flat = x.try_flatten(-2..)?;
-    // One element of each row: a row further, and one to the right.
-    let last = Cut { start: 0, step: columns as isize + 1, count: rows.min(columns) };
-    let whole = flat.shape()[..flat.rank() - 1].iter().map(|&count| Cut { start: 0, step: 1, count });
-    flat.try_slice_cuts(&whole.chain([last]).collect::<Vec<Cut>>())
-}
-
 /// That an operand has the rank that a product is defined for.
 fn of_rank<K: Numeric>(name: &str, x: &Tensor<K>, rank: usize, help: &str) -> Result<()> {
     match x.rank() == rank {
@@ -394,7 +383,7 @@ twin! {
                 _ => Ok(()),
             };
             in_op("trace", &[("input", self.as_any())], at, matrix)?;
-            diagonal_of_last(self)?.try_sum_axis(-1).map(|t| t.called("trace", at))
+            self.try_diagonal(0, -2, -1)?.try_sum_axis(-1).map(|t| t.called("trace", at))
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::scope::Scope;
 #[track_caller]
 fn parameters(weight: [usize; 2], kernel: &[usize], outputs: usize) -> (Param, Param) {
     let shape = [&weight[..], kernel].concat();
-    let init = Init::bounded_by(shape[1..].iter().product());
+    let init = Init::bounded_by(shape[1..].iter().fold(1, |fan, &n| fan.saturating_mul(n)));
     (Param::from_init(init, shape), Param::from_init(init, [outputs]))
 }
 

@@ -100,11 +100,11 @@ impl Stack {
     /// With fresh parameters, as the settings want them.
     #[track_caller]
     fn drawn(mut self) -> Stack {
-        let (init, rows) = (Init::bounded_by(self.size), self.cell.gates() * self.size);
+        let (init, rows) = (Init::bounded_by(self.size), self.cell.gates().saturating_mul(self.size));
         self.weights.clear();
         for layer in 0..self.layers {
             for direction in 0..self.directions() {
-                let columns = if layer == 0 { self.features } else { self.directions() * self.size };
+                let columns = if layer == 0 { self.features } else { self.directions().saturating_mul(self.size) };
                 self.weights.push(Weights {
                     suffix: format!("l{layer}{}", if direction == 1 { "_reverse" } else { "" }),
                     input: Param::from_init(init, [rows, columns]),

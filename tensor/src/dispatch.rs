@@ -3,9 +3,10 @@
 //! An [`Op`] is data and plain functions; [`Attrs`] are data; gradient rules are functions. So a call can be printed,
 //! exported, replayed, or replaced by an [`Interceptor`].
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::registry::OpInfo;
-use crate::storage::Storage;
+use crate::storage::{OutOfMemory, Storage};
 use crate::tape::{Cut, CutKind, Edge, Input, LeafId, MODE, Node, OpRef, Vjp};
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -299,12 +300,21 @@ fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Locat
         }
     }
     let mut call = Call { attrs: &attrs, inputs, keep: saves.inputs };
-    let mut outputs = match (op.forward)(&mut call) {
+    let mut outputs = match catch_unwind(AssertUnwindSafe(|| (op.forward)(&mut call))).unwrap_or_else(out_of_memory) {
         Ok(outputs) => outputs,
         Err(e) => return Err(describe(e, op.name, op.operands, inputs, at)),
     };
     flow.connect(|| OpRef::Static(op), attrs, saves, inputs, &mut outputs, at);
     Ok(outputs)
+}
+
+/// The error of an operation for the result of which there is no memory. Any other panic goes on.
+#[cold]
+fn out_of_memory(panic: Box<dyn Any + Send>) -> Result<Outputs> {
+    match panic.downcast::<OutOfMemory>() {
+        Ok(e) => Err(e.error()),
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 fn run_custom(op: &Arc<dyn CustomOp>, inputs: &mut [Arg<'_>], at: &'static Location<'static>) -> Result<Outputs> {

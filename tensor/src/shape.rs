@@ -47,6 +47,17 @@ impl Shape {
         (filled <= MOST).then(|| self.elements())
     }
 
+    /// The shape itself, where memory can address its elements.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub(crate) fn addressable(self) -> Result<Shape> {
+        match self.checked_elements() {
+            Some(_) => Ok(self),
+            None => Err(Error::new(format!("shape {self} has more elements than memory can address"))),
+        }
+    }
+
     /// Appends an axis of size `size`.
     pub fn push(&mut self, size: usize) {
         self.0.push(size);
@@ -151,7 +162,7 @@ impl Shape {
                 }
             };
         }
-        Ok(out)
+        out.addressable()
     }
 }
 
@@ -247,6 +258,11 @@ fn dim(size: impl TryInto<isize>) -> isize {
     size.try_into().unwrap_or(isize::MAX)
 }
 
+/// The integers of a range. Of one that is longer than any list of sizes or axes, as many as show that it is.
+fn range(range: impl Iterator<Item = isize>) -> SmallVec<[isize; 4]> {
+    range.take(1 << 16).collect()
+}
+
 macro_rules! into_dims {
     ($($t:ty),*) => {$(
         impl IntoDims for $t {
@@ -268,24 +284,24 @@ macro_rules! into_dims {
             fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
         }
         impl IntoDims for std::ops::Range<$t> {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { (self.start as isize..self.end as isize).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { range(dim(self.start)..dim(self.end)) }
         }
         impl IntoDims for std::ops::RangeInclusive<$t> {
             fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> {
-                (*self.start() as isize..=*self.end() as isize).collect()
+                range(dim(*self.start())..=dim(*self.end()))
             }
         }
         impl IntoDims for std::ops::RangeTo<$t> {
             fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]> {
-                let end = self.end as isize;
-                (0..if end < 0 { end + rank as isize } else { end }).collect()
+                let end = dim(self.end);
+                range(0..if end < 0 { end + rank as isize } else { end })
             }
         }
         impl IntoDims for std::ops::RangeFrom<$t> {
             fn into_dims(self, rank: usize) -> SmallVec<[isize; 4]> {
                 let rank = rank as isize;
-                let start = self.start as isize;
-                (if start < 0 { start + rank } else { start }..rank).collect()
+                let start = dim(self.start);
+                range(if start < 0 { start + rank } else { start }..rank)
             }
         }
     )*};
@@ -332,8 +348,5 @@ pub(crate) fn checked_shape(sizes: &[isize]) -> Result<Shape> {
         return Err(Error::new(format!("rank {} is larger than {MAX_RANK}", sizes.len())));
     }
     let shape: Shape = sizes.iter().map(|&s| s as usize).collect();
-    match shape.checked_elements() {
-        Some(_) => Ok(shape),
-        None => Err(Error::new(format!("shape {shape} has more elements than memory can address"))),
-    }
+    shape.addressable()
 }

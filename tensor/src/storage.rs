@@ -1,6 +1,7 @@
 //! Buffers of elements, and the pool that recycles them.
 
 use std::cell::RefCell;
+use std::panic::resume_unwind;
 #[cfg(debug_assertions)]
 use std::sync::atomic::AtomicIsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytemuck::{Pod, Zeroable};
 
 use crate::dtype::Element;
+use crate::error::{Error, ErrorKind, Result};
 
 /// A cache line: buffers are made of these, so that every element type is aligned and SIMD loads split no line.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -39,6 +41,31 @@ pub fn system_buffers() -> u64 {
     SYSTEM_BUFFERS.load(Ordering::Relaxed)
 }
 
+/// That the system has not as much memory as a buffer needs.
+pub(crate) struct OutOfMemory {
+    bytes: usize,
+}
+
+/// Checks that the system has memory for `n` values, for what is not kept in a tensor's buffer and whose number a caller
+/// sets.
+///
+/// # Errors
+/// If it has not.
+pub(crate) fn demand_room<T>(n: usize) -> Result<()> {
+    let mut room: Vec<T> = Vec::new();
+    let reserved = room.try_reserve_exact(n);
+    // Else the compiler may see that no one uses it.
+    std::hint::black_box(&mut room);
+    reserved.map_err(|_| OutOfMemory { bytes: n.saturating_mul(size_of::<T>()) }.error())
+}
+
+impl OutOfMemory {
+    /// As the error of an operation.
+    pub(crate) fn error(&self) -> Error {
+        Error::new(format!("there is no memory for {} bytes", self.bytes)).kind_of(ErrorKind::Value)
+    }
+}
+
 /// Shared elements of a tensor. Cloning shares; the memory goes back to the pool with the last handle.
 ///
 /// This is the seam for other devices: what holds the elements is private to this type.
@@ -49,11 +76,15 @@ pub struct Storage {
 
 impl Storage {
     /// Memory for `len` elements with arbitrary (but initialised) contents, for a kernel to overwrite.
+    ///
+    /// Where the system has not so much memory, this unwinds with [`OutOfMemory`], which becomes an error of the
+    /// operation that is running.
     pub(crate) fn stale<T: Element>(len: usize) -> Storage {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        let buffer = pool::take(lines);
         #[cfg(debug_assertions)]
         LIVE_BUFFERS.fetch_add(1, Ordering::SeqCst);
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        Storage { buffer: Some(pool::take(lines)) }
+        Storage { buffer: Some(buffer) }
     }
 
     /// Memory for `len` zeros.
@@ -237,7 +268,10 @@ mod pool {
         found.unwrap_or_else(|| {
             SYSTEM_BUFFERS.fetch_add(1, Ordering::Relaxed);
             // Zeroed by the system, page by page at first touch.
-            Arc::new(Buffer { lines: bytemuck::zeroed_vec(lines) })
+            match bytemuck::try_zeroed_vec(lines) {
+                Ok(lines) => Arc::new(Buffer { lines }),
+                Err(()) => resume_unwind(Box::new(OutOfMemory { bytes: lines.saturating_mul(size_of::<Line>()) })),
+            }
         })
     }
 

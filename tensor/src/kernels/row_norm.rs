@@ -219,6 +219,11 @@ pub fn normalise_grad<T>(
 ) where
     T: Element<Compute: Precise>,
 {
+    if dx.is_empty() {
+        dw.fill(T::default());
+        db.fill(T::default());
+        return;
+    }
     let (n, count) = (rows.len(), rows.weights());
     let weight = in_compute(weight, count, 1.0);
     let each = (GRAIN / n.max(1)).max(rstd.len().div_ceil(BLOCKS)).max(1);

@@ -79,7 +79,7 @@ pub(crate) static MATMUL: Op = {
         if r > 1 {
             out.push(n);
         }
-        Ok(Sizes { m, k, n, batch, out })
+        Ok(Sizes { m, k, n, batch, out: out.addressable()? })
     }
 
     /// The operand as a batch of matrices: a vector is a row on the left, a column on the right.

@@ -6,7 +6,7 @@ use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply, apply1};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::pool::{self, Axis};
+use crate::kernels::pool::{self, Axis, Span};
 use crate::kind::Int;
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::dense;
@@ -15,6 +15,7 @@ use crate::ops::window::{self, Sizes, sliding};
 use crate::par::Par;
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::Shape;
+use crate::storage::demand_room;
 use crate::tape::Vjp;
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -142,6 +143,7 @@ fn windows(shape: &Shape, n: usize, attrs: &Attrs) -> Result<([Axis; 3], Shape)>
         }
         let out = window::with_last(shape, n, output)?;
         // Windows are laid out only where there is something to pool, or there could be any number of them.
+        demand_room::<Span>(output.iter().copied().max().unwrap_or(0))?;
         let axis = |i| if out.elements() > 0 { Axis::adaptive(sizes[i], output[i]) } else { Axis::empty(sizes[i]) };
         return Ok(([0, 1, 2].map(axis), out));
     }

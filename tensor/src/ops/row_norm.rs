@@ -324,7 +324,12 @@ pub(crate) static ROW_NORM_GRAD: Op = {
         }
         let shape = call.input(1).shape();
         let count = call.input(2).elements();
-        if call.input(0).shape() != shape || shape.elements() != count * rows.len() {
+        let whole = || {
+            let row = rows.channels.checked_mul(rows.plane)?;
+            let period = rows.period.checked_mul(row).filter(|&period| period > 0)?;
+            Some(shape.elements().is_multiple_of(period) && shape.elements() / row == count)
+        };
+        if call.input(0).shape() != shape || shape.elements() > 0 && whole() != Some(true) {
             return Err(Error::new(format!(
                 "the gradient has shape {} and the statistics have {count} elements, for an input of shape {shape} and \
                  rows of {} elements",

@@ -111,7 +111,9 @@ pub(super) fn windows(shape: &Shape, n: usize, kernel: [usize; 3], attrs: &Attrs
         if attrs.bool("ceil_mode") && room % stride[i] > 0 && output * stride[i] < size + padding {
             output += 1;
         }
-        windows[i] = Window { size, kernel, stride: stride[i], padding, dilation: dilation[i], output };
+        // One position lies no distance from another: whatever is said, it must not overflow.
+        let dilation = if kernel == 1 { 1 } else { dilation[i] };
+        windows[i] = Window { size, kernel, stride: stride[i], padding, dilation, output };
     }
     Ok(windows)
 }

@@ -492,6 +492,12 @@ pub(crate) static CONV_WEIGHT_GRAD: Op = {
         float_inputs(call)?;
         let (x, g) = (call.input(0).shape(), call.input(1).shape());
         let kernel = call.attrs().ints("kernel");
+        if kernel.len() > 3 {
+            return Err(Error::new(format!(
+                "a kernel of {} axes, and there are convolutions of up to 3",
+                kernel.len()
+            )));
+        }
         let (channels, filters) = (x.get(1).copied().unwrap_or(0), g.get(1).copied().unwrap_or(0));
         let channels = channels / groups(call.attrs())?;
         let w = [filters as isize, channels as isize].into_iter().chain(kernel.iter().copied());

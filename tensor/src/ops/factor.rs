@@ -116,13 +116,13 @@ pub(crate) static QR: Op = {
                 inner = gr.matmul(&r.t());
             }
             if let Some(gq) = &gq {
-                inner = inner - q.t().matmul(gq);
+                inner -= q.t().matmul(gq);
             }
             // The upper triangle, mirrored.
             let upper = inner * pattern(n, n, dtype, |i, j| 2.0 * half(j, i));
             let mut d = q.matmul(&symmetric_part(&upper));
             if let Some(gq) = gq {
-                d = d + gq;
+                d += gq;
             }
             return cx.give(0, r.solve(&d.t()).t());
         }
@@ -131,14 +131,14 @@ pub(crate) static QR: Op = {
             inner = gr.matmul(&r.t());
         }
         if let Some(gq) = &gq {
-            inner = inner - q.t().matmul(gq);
+            inner -= q.t().matmul(gq);
         }
         // The part of A that turns Q: skew, and of the lower triangle.
         let skew = (inner.t() - inner) * pattern(m, m, dtype, half);
         let left = r.narrow(-1, 0, m).solve(&skew.t()).t();
         let mut d = Tensor::cat(&[left, r.narrow(-1, m, n - m).zeros_like()], -1);
         if let Some(gr) = gr {
-            d = d + gr;
+            d += gr;
         }
         cx.give(0, q.matmul(&d));
     }

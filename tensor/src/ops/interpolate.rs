@@ -13,6 +13,7 @@ use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::{IntoDims, Shape, checked_shape, shape_from};
+use crate::storage::demand_room;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
@@ -48,7 +49,8 @@ impl Interpolation {
 
 /// The axis that the attributes name, and where positions of the result come from along it, of an axis of `from`
 /// positions.
-fn taps(attrs: &Attrs, from: usize, to: usize) -> Vec<Tap> {
+fn taps(attrs: &Attrs, from: usize, to: usize) -> Result<Vec<Tap>> {
+    demand_room::<Tap>(to)?;
     let (linear, aligned) = (attrs.bool("linear"), attrs.bool("align_corners"));
     // Positions of the source for each of the result.
     let step = attrs.get("step").map(|_| attrs.float("step"));
@@ -67,7 +69,7 @@ fn taps(attrs: &Attrs, from: usize, to: usize) -> Vec<Tap> {
         let low = (at as usize).min(from - 1);
         Tap { low, high: (low + 1).min(from - 1), share: (at - low as f64).clamp(0.0, 1.0) }
     };
-    (0..to).map(tap).collect()
+    Ok((0..to).map(tap).collect())
 }
 
 /// The number of the axis, the sizes of source and result along it, and the shape with the axis at another size.
@@ -111,7 +113,7 @@ pub(crate) static INTERPOLATE: Op = {
         let lines = Lines { size: x.shape()[axis], inner: shape[axis + 1..].iter().product() };
         check_source(axis, lines.size, shape[axis])?;
         let n = shape.elements();
-        let taps = if n > 0 { taps(call.attrs(), lines.size, shape[axis]) } else { Vec::new() };
+        let taps = if n > 0 { taps(call.attrs(), lines.size, shape[axis])? } else { Vec::new() };
         Ok(smallvec::smallvec![with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             interpolate::resample(out, x.dense_slice(), &taps, lines, &Par::of(n))
         }))])
@@ -166,7 +168,7 @@ pub(crate) static INTERPOLATE_GRAD: Op = {
         let lines = Lines { size: shape[axis], inner: shape[axis + 1..].iter().product() };
         check_source(axis, lines.size, g.shape()[axis])?;
         let n = shape.elements();
-        let taps = if n > 0 { taps(call.attrs(), lines.size, g.shape()[axis]) } else { Vec::new() };
+        let taps = if n > 0 { taps(call.attrs(), lines.size, g.shape()[axis])? } else { Vec::new() };
         Ok(smallvec::smallvec![with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             interpolate::resample_grad(out, g.dense_slice(), &taps, lines, &Par::of(n))
         }))])

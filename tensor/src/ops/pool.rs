@@ -168,6 +168,7 @@ fn windows(shape: &Shape, n: usize, attrs: &Attrs) -> Result<([Axis; 3], Shape)>
     if out.elements() == 0 {
         return Ok((sizes.map(Axis::empty), out));
     }
+    demand_room::<Span>(windows.iter().map(|w| w.output).max().unwrap_or(0))?;
     Ok((windows.map(|w| Axis::sliding(&w, attrs.bool("count_include_pad"))), out))
 }
 

@@ -310,7 +310,7 @@ pub(crate) static INSTANCE_NORM: Op = Op {
 pub(crate) static ROW_NORM_GRAD: Op = {
     fn rows(attrs: &Attrs) -> Rows {
         let sizes = attrs.ints("rows");
-        let [period, channels, plane] = [0, 1, 2].map(|i| sizes[i] as usize);
+        let [period, channels, plane] = [0, 1, 2].map(|i| sizes.get(i).map_or(0, |&n| n as usize));
         Rows { period, channels, plane, centered: attrs.bool("centered") }
     }
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
@@ -334,7 +334,7 @@ pub(crate) static ROW_NORM_GRAD: Op = {
                 "the gradient has shape {} and the statistics have {count} elements, for an input of shape {shape} and \
                  rows of {} elements",
                 call.input(0).shape(),
-                rows.len()
+                rows.channels.saturating_mul(rows.plane)
             )));
         }
         // The statistics may be of a wider precision than the rest; the kernel wants them in the one it computes in.

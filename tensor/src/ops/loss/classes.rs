@@ -328,6 +328,7 @@ pub(crate) static NLL_LOSS_GRAD: Op = Op {
         }
         let mut shape = target.shape().clone();
         shape.insert(1, call.attrs().int("classes").max(0) as usize);
+        let shape = shape.addressable()?;
         let task = Task::new(&shape, target, call.attrs())?;
         let scales = task.scales(g, target.shape())?;
         let n = shape.elements();

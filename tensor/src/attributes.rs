@@ -134,7 +134,11 @@ impl Attrs {
 
     /// Attributes from names and values, see [`attrs!`](crate::attrs).
     pub fn from_pairs<const N: usize>(pairs: [(&'static str, Value); N]) -> Attrs {
-        Attrs(pairs.into_iter().collect())
+        let mut attrs = Attrs::NONE;
+        for pair in pairs {
+            attrs.0.push(pair);
+        }
+        attrs
     }
 
     /// Adds an attribute.
@@ -145,7 +149,8 @@ impl Attrs {
 
     /// The attribute of that name.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        // Nearly always the very same literal.
+        self.0.iter().find(|(n, _)| std::ptr::eq(*n, name) || *n == name).map(|(_, v)| v)
     }
 
     /// All attributes, in the order given.

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::registry::OpInfo;
 use crate::storage::{OutOfMemory, Storage};
-use crate::tape::{Cut, CutKind, Edge, Input, LeafId, MODE, Node, OpRef, Vjp};
+use crate::tape::{Cut, CutKind, Edge, LeafId, MODE, Node, OpRef, Vjp};
 use crate::tensor::{AnyTensor, Tensor};
 
 pub use crate::attributes::{Attrs, Value};
@@ -382,12 +382,7 @@ impl Flow {
         let name = op.name();
         let any_float = outputs.iter().any(|t| t.dtype().is_float());
         let node = (self.records() && any_float).then(|| {
-            let tensors: SmallVec<[&AnyTensor; 3]> = inputs.iter().map(Arg::tensor).collect();
-            let inputs = tensors
-                .iter()
-                .map(|t| Input { edge: t.edge().clone(), shape: t.shape().clone(), dtype: t.dtype() })
-                .collect();
-            Node::record(op, attrs, saves, inputs, &tensors, outputs, at)
+            Node::record(op, attrs, saves, inputs, outputs, at)
         });
         for (k, out) in outputs.iter_mut().enumerate() {
             out.place(|| name, at);

@@ -59,7 +59,7 @@ impl Layout {
     pub fn strides(&self) -> Strides {
         match &self.strided {
             None => self.shape.strides(),
-            Some(s) => s.strides.clone(),
+            Some(s) => SmallVec::from_slice(&s.strides),
         }
     }
 

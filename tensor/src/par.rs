@@ -112,6 +112,12 @@ impl Par {
     /// block and the block, on all threads.
     pub fn chunks_mut<T: Send>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         let size = size.max(1);
+        if out.len() <= size {
+            if !out.is_empty() {
+                f(0, out);
+            }
+            return;
+        }
         let shared = SharedMut::new(out);
         let n = shared.len;
         self.for_each(n.div_ceil(size), |i| {

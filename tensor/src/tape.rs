@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use smallvec::SmallVec;
 
-use crate::dispatch::{Attrs, CustomOp, Op, Saves};
+use crate::dispatch::{Arg, Attrs, CustomOp, Op, Saves};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
@@ -245,18 +245,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Node {
-    #[allow(clippy::too_many_arguments)] // one caller, which has just these
     pub(crate) fn record(
         op: OpRef,
         attrs: Attrs,
         saves: Saves,
-        inputs: SmallVec<[Input; 2]>,
-        tensors: &[&AnyTensor],
+        inputs: &[Arg<'_>],
         outputs: &[AnyTensor],
         at: &'static Location<'static>,
     ) -> Arc<Node> {
         #[cfg(debug_assertions)]
         LIVE_NODES.fetch_add(1, Ordering::SeqCst);
+        let mut node = Node {
+            depth: 0,
+            marks: op.tap().map_or(0, LeafId::mark),
+            op,
+            attrs,
+            inputs: SmallVec::with_capacity(inputs.len()),
+            outputs: SmallVec::with_capacity(outputs.len()),
+            at,
+            saved: Mutex::new(SavedState::Freed),
+        };
         let mut saved = SmallVec::new();
         let keep = |t: &AnyTensor, slot| Saved {
             storage: t.storage().clone(),
@@ -264,26 +272,24 @@ impl Node {
             dtype: t.dtype(),
             slot,
         };
-        for (i, t) in tensors.iter().enumerate() {
+        for (i, arg) in inputs.iter().enumerate() {
+            let t = arg.tensor();
             if saves.input(i) {
                 saved.push(keep(t, i as i32));
             }
+            node.depth = node.depth.max(t.edge().depth());
+            node.marks |= t.edge().marks();
+            node.inputs.push(Input { edge: t.edge().clone(), shape: t.shape().clone(), dtype: t.dtype() });
         }
         for (k, t) in outputs.iter().enumerate() {
             if saves.output(k) {
                 saved.push(keep(t, -1 - k as i32));
             }
+            node.outputs.push((t.shape().clone(), t.dtype()));
         }
-        Arc::new(Node {
-            attrs,
-            depth: 1 + inputs.iter().map(|i| i.edge.depth()).max().unwrap_or(0),
-            marks: inputs.iter().fold(op.tap().map_or(0, LeafId::mark), |m, i| m | i.edge.marks()),
-            op,
-            inputs,
-            outputs: outputs.iter().map(|t| (t.shape().clone(), t.dtype())).collect(),
-            at,
-            saved: Mutex::new(SavedState::Held(saved)),
-        })
+        node.depth += 1;
+        node.saved = Mutex::new(SavedState::Held(saved));
+        Arc::new(node)
     }
 
     /// Bytes that are kept alive for the gradient rule.
@@ -436,7 +442,7 @@ pub enum Contribution {
         /// Its attributes.
         attrs: Attrs,
         /// Its inputs after the first.
-        rest: SmallVec<[AnyTensor; 2]>,
+        rest: Vec<AnyTensor>,
     },
 }
 

@@ -28,7 +28,7 @@ pub use wengert_tensor::*;
 pub mod prelude {
     pub use wengert_autograd::{
         Backward, Differentiate, GradientTape, Gradients, check_finite, custom, grad, gradcheck, gradgradcheck,
-        jacobian, value_and_grad, vjp,
+        jacobian, profile, value_and_grad, vjp,
     };
     pub use wengert_nn::{
         AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d, AvgPool2d, BatchNorm1d,

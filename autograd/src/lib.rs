@@ -10,6 +10,7 @@ mod functional;
 mod gradcheck;
 mod gradient_tape;
 mod gradients;
+mod profile;
 mod tape;
 
 pub use backward::{Backward, Differentiate};
@@ -19,6 +20,7 @@ pub use functional::{IntoTensors, grad, grad_n, hvp, jacobian, value_and_grad, v
 pub use gradcheck::{GradCheck, gradcheck, gradgradcheck};
 pub use gradient_tape::{GradientTape, Unconnected};
 pub use gradients::{Gradients, Variable};
+pub use profile::{Profile, ProfiledCall, ProfiledOp, profile};
 pub use tape::{Record, Source, Tape, TapeLeaf};
 
 // Gradients cross threads: checked at compile time.

@@ -381,9 +381,7 @@ impl Flow {
         let op = op();
         let name = op.name();
         let any_float = outputs.iter().any(|t| t.dtype().is_float());
-        let node = (self.records() && any_float).then(|| {
-            Node::record(op, attrs, saves, inputs, outputs, at)
-        });
+        let node = (self.records() && any_float).then(|| Node::record(op, attrs, saves, inputs, outputs, at));
         for (k, out) in outputs.iter_mut().enumerate() {
             out.place(|| name, at);
             let cut = |kind| Edge::Cut(Cut { kind, op: name, at, marks: self.marks });

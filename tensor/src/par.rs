@@ -3,6 +3,9 @@
 //! Work is split into blocks by size alone, never by the number of threads, so results have the same bits for any
 //! number of threads.
 
+#[cfg(feature = "parallel")]
+mod pool;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -235,62 +238,6 @@ pub fn with_threads<R>(threads: usize, f: impl FnOnce() -> R) -> R {
     let par = if threads == 0 { Par::all() } else { Par::with(threads) };
     let _restore = Restore(CURRENT.with(|c| c.borrow_mut().replace(par)));
     f()
-}
-
-#[cfg(feature = "parallel")]
-mod pool {
-    use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, OnceLock};
-
-    /// Helpers of the calling thread, which works along.
-    pub(super) struct Pool {
-        pub(super) threads: usize,
-        helpers: rayon::ThreadPool,
-    }
-
-    impl Pool {
-        /// `None` for one thread, or where the system grants no more.
-        fn new(threads: usize) -> Option<Arc<Pool>> {
-            if threads <= 1 {
-                return None;
-            }
-            let helpers = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads - 1)
-                .thread_name(|i| format!("wengert-{i}"))
-                .build()
-                .ok()?;
-            Some(Arc::new(Pool { threads, helpers }))
-        }
-
-        pub(super) fn share(&self, blocks: usize, work: &super::Work<'_>) {
-            let next = AtomicUsize::new(0);
-            let work = || work(&mut || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < blocks));
-            self.helpers.in_place_scope(|scope| {
-                for _ in 0..(self.threads - 1).min(blocks - 1) {
-                    scope.spawn(|_| work());
-                }
-                work();
-            });
-        }
-    }
-
-    /// All cores, or what `WENGERT_NUM_THREADS` says.
-    pub(super) fn all() -> Option<Arc<Pool>> {
-        static ALL: OnceLock<Option<Arc<Pool>>> = OnceLock::new();
-        ALL.get_or_init(|| {
-            let asked = std::env::var("WENGERT_NUM_THREADS").ok().and_then(|v| v.parse().ok()).filter(|&n| n > 0);
-            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-            Pool::new(asked.unwrap_or_else(cores))
-        })
-        .clone()
-    }
-
-    pub(super) fn of(threads: usize) -> Option<Arc<Pool>> {
-        static POOLS: Mutex<BTreeMap<usize, Option<Arc<Pool>>>> = Mutex::new(BTreeMap::new());
-        let mut pools = POOLS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        pools.entry(threads).or_insert_with(|| Pool::new(threads.min(256))).clone()
-    }
 }
 
 #[cfg(test)]

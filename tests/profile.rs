@@ -6,7 +6,7 @@ use wengert::prelude::*;
 #[test]
 fn a_training_step_is_counted_forward_and_backward() {
     let net = Sequential::new().push(Linear::new(3, 8)).push(ReLU::new()).push(Linear::new(8, 2));
-    let (x, y) = (Tensor::ones([5, 3]), Tensor::<Int>::zeros([5]));
+    let (x, y) = (Tensor::ones([5, 3]), Int::zeros([5]));
     let (loss, seen) = profile(|| {
         let loss = net.forward(&x).cross_entropy(&y);
         loss.backward();

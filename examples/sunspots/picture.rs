@@ -1,12 +1,12 @@
 //! A picture of the sunspots and their forecasts, as SVG.
 
-use crate::drawing::{Align, BLUE, Canvas, Frame, ORANGE, Pen, SUMMARY, TITLE, counted, round_step};
+use crate::drawing::{Align, BLUE, Canvas, Frame, MUTED, ORANGE, Pen, SUMMARY, TITLE, counted, round_step};
 
 /// How many years before the forecasts are shown.
 const BEFORE: usize = 60;
 
-/// Draws the sunspots of the last years and, over the last of them, each of the forecasts in a faint line and their
-/// mean in a strong one. All forecasts are equally long and end with the sunspots.
+/// Draws the sunspots of the last years and, over the last of them, the naive forecast, each of the others in a faint
+/// line and their mean in a strong one. All forecasts are equally long and end with the sunspots.
 pub fn draw(first_year: usize, sunspots: &[f64], forecasts: &[Vec<f64>]) -> String {
     let years = forecasts.first().map_or(0, Vec::len);
     let shown = (years + BEFORE).min(sunspots.len());
@@ -39,12 +39,17 @@ pub fn draw(first_year: usize, sunspots: &[f64], forecasts: &[Vec<f64>]) -> Stri
     let places = |start: usize, values: &[f64]| -> Vec<Option<(f64, f64)>> {
         values.iter().enumerate().map(|(i, &v)| v.is_finite().then(|| (x(start + i), y(v)))).collect()
     };
-    let (truth, one, mean) = (Pen(BLUE, 1.8, 1.0), Pen(ORANGE, 0.9, 0.4), Pen(ORANGE, 2.2, 1.0));
+    let (truth, naive) = (Pen(BLUE, 1.8, 1.0), Pen(MUTED, 1.0, 0.6));
+    let (one, mean) = (Pen(ORANGE, 0.9, 0.4), Pen(ORANGE, 2.2, 1.0));
     canvas.line(&places(from, &sunspots[from..]), truth);
     for &(x, y) in places(sunspots.len() - years, &sunspots[sunspots.len() - years..]).iter().flatten() {
         canvas.dot(x, y, BLUE);
     }
     let start = sunspots.len() - years;
+    if years > 0 && start > 0 {
+        // A year is like the one before.
+        canvas.line(&places(start, &sunspots[start - 1..sunspots.len() - 1]), naive);
+    }
     for forecast in forecasts {
         canvas.line(&places(start, forecast), one);
     }
@@ -52,6 +57,7 @@ pub fn draw(first_year: usize, sunspots: &[f64], forecasts: &[Vec<f64>]) -> Stri
     canvas.line(&places(start, &(0..years).map(average).collect::<Vec<f64>>()), mean);
     let left = canvas.legend(frame.right, frame, mean, "mean of the forecasts");
     let left = canvas.legend(left, frame, one, "one network");
+    let left = canvas.legend(left, frame, naive, "naive forecast");
     canvas.legend(left, frame, truth, "counted");
     canvas.finish()
 }

@@ -32,9 +32,7 @@ macro_rules! optimizer {
         impl $Rule {
             /// All settings by name.
             fn settings(&self) -> Vec<(&'static str, f64)> {
-                let mut all = Vec::new();
-                $(setting!(@list $kind, all, stringify!($setting), self.$setting);)*
-                all
+                [$(setting!(@list $kind, stringify!($setting), self.$setting)),*].concat()
             }
         }
 
@@ -55,12 +53,8 @@ macro_rules! setting {
     (@type flag) => { bool };
     (@type $number:ident) => { f64 };
 
-    (@list betas, $all:ident, $name:expr, $value:expr) => {
-        $all.extend([("beta1", $value.0), ("beta2", $value.1)])
-    };
-    (@list $kind:ident, $all:ident, $name:expr, $value:expr) => {
-        $all.push(($name, f64::from($value)))
-    };
+    (@list betas, $name:expr, $value:expr) => { vec![("beta1", $value.0), ("beta2", $value.1)] };
+    (@list $kind:ident, $name:expr, $value:expr) => { vec![($name, f64::from($value))] };
 
     (@method betas, $(#[$doc:meta])* $name:ident, $default:expr) => {
         $(#[$doc])*

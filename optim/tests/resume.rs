@@ -114,8 +114,11 @@ fn a_resumed_run_of_lbfgs_is_bit_identical() {
     let mut rng = Rng::new(5);
     let (x, y) = (rng.randn([22, 3]), rng.randn([22, 2]));
     let new = |net: &Sequential| Lbfgs::new(net.parameters()).max_iterations(3).history(4);
-    let train =
-        |net: &Sequential, opt: &mut Lbfgs| (0..3).for_each(|_| drop(opt.step(|| net.forward(&x).mse_loss(&y))));
+    let train = |net: &Sequential, opt: &mut Lbfgs| {
+        for _ in 0..3 {
+            opt.step(|| net.forward(&x).mse_loss(&y));
+        }
+    };
     let mut opt = new(&whole);
     train(&whole, &mut opt);
     let mut other = new(&resumed);

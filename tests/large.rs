@@ -114,7 +114,7 @@ fn scans() {
         close(&in_lanes(x.cumsum(axis)), &scanned(|a, b| a + b), 1e-12);
         close(&in_lanes(x.cummax(axis).0), &scanned(f64::max), 0.0);
         let near_one = &x * 1e-3 + 1.0;
-        let product = (&near_one).cumprod(axis).log();
+        let product = near_one.cumprod(axis).log();
         close(&in_lanes(product), &in_lanes(near_one.log().cumsum(axis)), 1e-11);
         let decayed = Tensor::full_dtype(shape, 0.5, DType::F64).linear_recurrence(&x, axis);
         close(&in_lanes(decayed), &scanned(|a, b| 0.5 * a + b), 1e-15);

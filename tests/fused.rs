@@ -351,7 +351,8 @@ fn a_large_mean_costs_a_row_no_accuracy() {
     let values = (0..400).map(|i| 4096.0 + ((i * 37 % 101) as f32 - 50.0) / 32.0).collect::<Vec<f32>>();
     let x = Tensor::from_vec(values, [2, 4, 50]);
     let wide = x.to_dtype(DType::F64);
-    let norms: [(&str, fn(&Tensor) -> Tensor); 4] = [
+    type Norm = fn(&Tensor) -> Tensor;
+    let norms: [(&str, Norm); 4] = [
         ("layer_norm", |x| x.layer_norm([4, 50], None, None, 1e-5)),
         ("group_norm", |x| x.group_norm(2, None, None, 1e-5)),
         ("instance_norm", |x| x.instance_norm(None, None, 1e-5)),

@@ -335,7 +335,7 @@ fn a_packed_bomb_is_not_unpacked() {
     let at = find(&bomb, b"PK\x01\x02", 0) + 24;
     let mut small = bomb.clone();
     small[at..at + 4].copy_from_slice(&136u32.to_le_bytes());
-    let e = try_to_read(npz_from_bytes, &small, 1 << 19).err().expect("it is refused");
+    let e = try_to_read(npz_from_bytes, &small, 1 << 19).expect_err("it is refused");
     assert!(e.to_string().contains("the archive says 136"), "{e}");
 }
 

@@ -3,6 +3,7 @@
 
 use crate::dtype::Element;
 use crate::kernels::copy::{strided_run, transpose};
+use crate::kernels::elementary;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::reduce::Lanes;
@@ -219,12 +220,11 @@ impl<C: Element + Precise> Accumulator<C> for ExpSum {
                     return ExpSum { largest: Element::to_f64(largest), sum };
                 }
                 let mut acc = [0.0; WIDTH];
+                let term = |v: C| Element::to_f64(elementary::exp::<C, I>(v - largest));
                 for w in wide {
-                    acc.iter_mut().zip(w).for_each(|(a, &v)| *a += Element::to_f64((v - largest).exponential::<I>()));
+                    acc.iter_mut().zip(w).for_each(|(a, &v)| *a += term(v));
                 }
-                for (a, &v) in acc.iter_mut().zip(rest) {
-                    *a += Element::to_f64((v - largest).exponential::<I>());
-                }
+                acc.iter_mut().zip(rest).for_each(|(a, &v)| *a += term(v));
                 ExpSum { largest: Element::to_f64(largest), sum: acc.iter().sum() }
             }
         }

@@ -2,8 +2,9 @@
 
 use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
+use crate::kernels::elementary::Format;
 use crate::kernels::number::{Lane, Precise, Real, Whole};
-use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::simd::{self, Isa, Library, Loop};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par};
 
@@ -12,6 +13,8 @@ pub(crate) const BLOCK: usize = 256;
 
 /// The body of an operation on one float: no `if`, so that it vectorises.
 pub trait UnaryBody: 'static {
+    /// To this magnitude of the element the body holds without branches; beyond, with the standard library's functions.
+    const END: f64 = f64::INFINITY;
     /// The operation on one element, with the call's numbers.
     fn eval<R: Real>(x: R, numbers: &[f64]) -> R;
 }
@@ -34,6 +37,15 @@ pub fn block<B: UnaryBody, T: Precise>(out: &mut [T], x: &[T], numbers: &[f64]) 
         fn run<I: Isa>(self) {
             for (o, &x) in self.0.iter_mut().zip(self.1) {
                 *o = B::eval(Lane::<T, I>::new(x), self.2).0;
+            }
+            if B::END == f64::INFINITY {
+                return;
+            }
+            let beyond = |x: T| x.abs() > <T as Format>::lit(B::END);
+            if self.1.iter().fold(false, |any, &x| any | beyond(x)) {
+                for (o, &x) in self.0.iter_mut().zip(self.1).filter(|(_, x)| beyond(**x)) {
+                    *o = B::eval(Lane::<T, Library>::new(x), self.2).0;
+                }
             }
         }
     }
@@ -94,4 +106,35 @@ pub fn map_in_place<T: Element>(x: &mut [T], numbers: &[f64], f: Block<T::Comput
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::single::TRIGONOMETRIC_END;
+
+    #[test]
+    fn an_element_gives_the_same_bits_wherever_it_stands() {
+        struct Sine;
+        impl UnaryBody for Sine {
+            const END: f64 = TRIGONOMETRIC_END;
+            #[inline(always)]
+            fn eval<R: Real>(x: R, _: &[f64]) -> R {
+                x.sin()
+            }
+        }
+        let near_and_far = |i: i32| (i - 50) as f32 * if i % 7 == 0 { 1e9 } else { 0.37 };
+        let mut x: Vec<f32> = (0..101).map(near_and_far).collect();
+        x[13] = f32::INFINITY;
+        let mut together = vec![0.0; x.len()];
+        block::<Sine, f32>(&mut together, &x, &[]);
+        for (&x, &together) in x.iter().zip(&together) {
+            let mut alone = [0.0];
+            block::<Sine, f32>(&mut alone, &[x], &[]);
+            assert_eq!(alone[0].to_bits(), together.to_bits(), "the sine of {x:e}");
+            if x.abs() > TRIGONOMETRIC_END as f32 {
+                assert!(alone[0] == x.sin() || x.is_infinite() && alone[0].is_nan());
+            }
+        }
+    }
 }

@@ -8,7 +8,9 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use num_traits::Float;
 
+use super::elementary::{self, Format};
 use super::simd::Isa;
+use super::single;
 
 /// A float in a kernel body.
 pub trait Real:
@@ -75,6 +77,8 @@ pub trait Real:
     fn cosh(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// The logistic function, `1 / (1 + e^-self)`.
+    fn sigmoid(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
     /// The complement of the error function, precise in its right tail too.
@@ -196,84 +200,60 @@ impl<T: Float, I> Neg for Lane<T, I> {
     }
 }
 
-/// The float types that kernels compute in: `f32` and `f64`.
-pub trait Precise: Float + Send + Sync + 'static {
-    /// `e^self`, to a unit in the last place.
-    fn exponential<I: Isa>(self) -> Self;
-    /// The error function to a few units in the last place.
-    fn erf(self) -> Self;
-    /// The complement of the error function, precise in its right tail too.
-    fn erfc(self) -> Self;
-    /// The normal distribution function, precise in its left tail too.
-    fn normal_cdf(self) -> Self;
-    /// The nearest integer, ties to even.
-    fn round_even(self) -> Self;
-}
+/// Defines [`Precise`]: for `f32` its functions are those of [`single`], for `f64` those named here.
+macro_rules! by_precision {
+    ($($name:ident($($x:ident),+) = $double:path;)*) => {
+        /// The float types that kernels compute in: `f32` and `f64`, with the functions that are not computed alike in both.
+        pub trait Precise: Format + Send + Sync {
+            /// The nearest integer, ties to even.
+            fn round_even(x: Self) -> Self;
+            $(
+                #[doc = concat!("As [`Real::", stringify!($name), "`], for an instruction set.")]
+                fn $name<I: Isa>($($x: Self),+) -> Self;
+            )*
+        }
 
-impl Precise for f32 {
-    #[inline(always)]
-    fn exponential<I: Isa>(self) -> f32 {
-        // In f64, where no step over- or underflows, and rounded once; without branches or calls, so that loops
-        // vectorise. e^x = 2^n e^r, with n the integer nearest to x / ln 2.
-        /// Added, it moves the units of a small f64 to its last bit, rounded to nearest.
-        const TO_UNITS: f64 = 6755399441055744.0;
-        let x = self as f64;
-        let x = if x < -150.0 { -150.0 } else { x };
-        let x = if x > 150.0 { 150.0 } else { x };
-        let shifted = x * std::f64::consts::LOG2_E + TO_UNITS;
-        let r = x - (shifted - TO_UNITS) * std::f64::consts::LN_2;
-        // Taylor: with |r| <= ln 2 / 2, what follows the term of degree 8 is below 1e-9.
-        let series = [40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0];
-        let power = series.iter().fold(0.0, |sum, factorial| mul_add::<I>(sum, r, 1.0 / factorial));
-        let scale = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
-        (power * scale) as f32
-    }
-    #[inline(always)]
-    fn erf(self) -> f32 {
-        // In f64 and rounded once: correct to the last place but for rare ties.
-        erf(self as f64) as f32
-    }
-    #[inline(always)]
-    fn erfc(self) -> f32 {
-        erfc(self as f64) as f32
-    }
-    #[inline(always)]
-    fn normal_cdf(self) -> f32 {
-        normal_cdf(self as f64) as f32
-    }
-    #[inline(always)]
-    fn round_even(self) -> f32 {
-        self.round_ties_even()
-    }
-}
+        impl Precise for f32 {
+            #[inline(always)]
+            fn round_even(x: f32) -> f32 {
+                x.round_ties_even()
+            }
+            $(
+                #[inline(always)]
+                fn $name<I: Isa>($($x: f32),+) -> f32 {
+                    single::$name::<I>($($x),+)
+                }
+            )*
+        }
 
-impl Precise for f64 {
-    #[inline(always)]
-    fn exponential<I: Isa>(self) -> f64 {
-        self.exp()
-    }
-    #[inline(always)]
-    fn erf(self) -> f64 {
-        erf(self)
-    }
-    #[inline(always)]
-    fn erfc(self) -> f64 {
-        erfc(self)
-    }
-    #[inline(always)]
-    fn normal_cdf(self) -> f64 {
-        normal_cdf(self)
-    }
-    #[inline(always)]
-    fn round_even(self) -> f64 {
-        self.round_ties_even()
-    }
+        impl Precise for f64 {
+            #[inline(always)]
+            fn round_even(x: f64) -> f64 {
+                x.round_ties_even()
+            }
+            $(
+                #[inline(always)]
+                fn $name<I: Isa>($($x: f64),+) -> f64 {
+                    $double($($x),+)
+                }
+            )*
+        }
+    };
 }
-
-/// `a * b + c`, in one rounding where the instruction set has it: without, `f64::mul_add` would be a slow call.
-#[inline(always)]
-fn mul_add<I: Isa>(a: f64, b: f64, c: f64) -> f64 {
-    if I::FMA { a.mul_add(b, c) } else { a * b + c }
+by_precision! {
+    log2(x) = f64::log2;
+    log10(x) = f64::log10;
+    sin(x) = f64::sin;
+    cos(x) = f64::cos;
+    tan(x) = f64::tan;
+    asin(x) = f64::asin;
+    acos(x) = f64::acos;
+    atan(x) = f64::atan;
+    atan2(y, x) = f64::atan2;
+    pow(x, y) = f64::powf;
+    erf(x) = erf;
+    erfc(x) = erfc;
+    normal_cdf(x) = normal_cdf;
 }
 
 /// The error function, to about 1e-15: its Taylor series near zero, else the continued fraction of its complement
@@ -316,12 +296,22 @@ fn erfc_tail(a: f64) -> f64 {
     (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())
 }
 
+/// Defines functions of a lane by those of its element.
+macro_rules! functions {
+    ($($name:ident: $of_element:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            Lane::new($of_element(self.0))
+        }
+    )*};
+}
+
 impl<T: Precise, I: Isa> Real for Lane<T, I> {
     type Mask = bool;
 
     #[inline(always)]
     fn lit(x: f64) -> Self {
-        Lane::new(T::from(x).expect("every f64 converts to a float"))
+        Lane::new(<T as Format>::lit(x))
     }
     #[inline(always)]
     fn select(mask: bool, yes: Self, no: Self) -> Self {
@@ -361,95 +351,41 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
     }
     #[inline(always)]
     fn round_even(self) -> Self {
-        Lane::new(self.0.round_even())
+        Lane::new(T::round_even(self.0))
     }
     #[inline(always)]
     fn trunc(self) -> Self {
         Lane::new(self.0.trunc())
     }
-    #[inline(always)]
-    fn exp(self) -> Self {
-        Lane::new(self.0.exponential::<I>())
-    }
-    #[inline(always)]
-    fn exp2(self) -> Self {
-        Lane::new(self.0.exp2())
-    }
-    #[inline(always)]
-    fn exp_m1(self) -> Self {
-        Lane::new(self.0.exp_m1())
-    }
-    #[inline(always)]
-    fn ln(self) -> Self {
-        Lane::new(self.0.ln())
-    }
-    #[inline(always)]
-    fn log2(self) -> Self {
-        Lane::new(self.0.log2())
-    }
-    #[inline(always)]
-    fn log10(self) -> Self {
-        Lane::new(self.0.log10())
-    }
-    #[inline(always)]
-    fn ln_1p(self) -> Self {
-        Lane::new(self.0.ln_1p())
-    }
-    #[inline(always)]
-    fn sin(self) -> Self {
-        Lane::new(self.0.sin())
-    }
-    #[inline(always)]
-    fn cos(self) -> Self {
-        Lane::new(self.0.cos())
-    }
-    #[inline(always)]
-    fn tan(self) -> Self {
-        Lane::new(self.0.tan())
-    }
-    #[inline(always)]
-    fn asin(self) -> Self {
-        Lane::new(self.0.asin())
-    }
-    #[inline(always)]
-    fn acos(self) -> Self {
-        Lane::new(self.0.acos())
-    }
-    #[inline(always)]
-    fn atan(self) -> Self {
-        Lane::new(self.0.atan())
+    functions! {
+        exp: elementary::exp::<T, I>;
+        exp2: elementary::exp2::<T, I>;
+        exp_m1: elementary::exp_m1::<T, I>;
+        ln: elementary::ln::<T, I>;
+        ln_1p: elementary::ln_1p::<T, I>;
+        sinh: elementary::sinh::<T, I>;
+        cosh: elementary::cosh::<T, I>;
+        tanh: elementary::tanh::<T, I>;
+        sigmoid: elementary::sigmoid::<T, I>;
+        log2: <T as Precise>::log2::<I>;
+        log10: <T as Precise>::log10::<I>;
+        sin: <T as Precise>::sin::<I>;
+        cos: <T as Precise>::cos::<I>;
+        tan: <T as Precise>::tan::<I>;
+        asin: <T as Precise>::asin::<I>;
+        acos: <T as Precise>::acos::<I>;
+        atan: <T as Precise>::atan::<I>;
+        erf: <T as Precise>::erf::<I>;
+        erfc: <T as Precise>::erfc::<I>;
+        normal_cdf: <T as Precise>::normal_cdf::<I>;
     }
     #[inline(always)]
     fn atan2(self, x: Self) -> Self {
-        Lane::new(self.0.atan2(x.0))
-    }
-    #[inline(always)]
-    fn sinh(self) -> Self {
-        Lane::new(self.0.sinh())
-    }
-    #[inline(always)]
-    fn cosh(self) -> Self {
-        Lane::new(self.0.cosh())
-    }
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        Lane::new(self.0.tanh())
-    }
-    #[inline(always)]
-    fn erf(self) -> Self {
-        Lane::new(self.0.erf())
-    }
-    #[inline(always)]
-    fn erfc(self) -> Self {
-        Lane::new(self.0.erfc())
-    }
-    #[inline(always)]
-    fn normal_cdf(self) -> Self {
-        Lane::new(self.0.normal_cdf())
+        Lane::new(<T as Precise>::atan2::<I>(self.0, x.0))
     }
     #[inline(always)]
     fn pow(self, other: Self) -> Self {
-        Lane::new(self.0.powf(other.0))
+        Lane::new(<T as Precise>::pow::<I>(self.0, other.0))
     }
     #[inline(always)]
     fn fmod(self, other: Self) -> Self {
@@ -460,18 +396,101 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
 #[cfg(test)]
 mod tests {
     use super::super::simd::{Fused, Plain};
-    use super::Precise;
+    use super::*;
+
+    /// Numbers of either sign over all exponents, and the ends.
+    fn singles() -> impl Iterator<Item = f32> {
+        let ends = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 1e-45, 1.0, -1.0];
+        (0..=u32::MAX).step_by(40_009).map(f32::from_bits).chain(ends)
+    }
+
+    /// The distance in units in the last place of single precision; NaN is at no distance from NaN, and 0 not from -0.
+    fn distance(have: f32, want: f64) -> f64 {
+        let nearest = want as f32;
+        if have.is_nan() && nearest.is_nan() || have == nearest && have.is_infinite() {
+            return 0.0;
+        }
+        if have.is_sign_negative() != nearest.is_sign_negative() {
+            return f64::INFINITY;
+        }
+        let size = nearest.abs().clamp(f32::MIN_POSITIVE, f32::MAX);
+        let unit = f32::from_bits(size.to_bits() & f32::INFINITY.to_bits()) as f64 * f32::EPSILON as f64;
+        (have as f64 - want).abs() / unit
+    }
+
+    fn assert_near(name: &str, of: &[f32], have: f32, want: f64, bound: f64) {
+        let d = distance(have, want);
+        assert!(d <= bound, "{name} of {of:?} is {want:e}, not {have:e}: {d} units in the last place");
+    }
 
     #[test]
-    fn exponentials_of_f32_are_right_to_a_unit_in_the_last_place() {
-        // Every 1009th bit pattern: both signs, subnormals, infinities, NaN.
-        for bits in (0..=u32::MAX).step_by(1009).chain([0x7f80_0000, 0xff80_0000, 0x8000_0000]) {
-            let x = f32::from_bits(bits);
-            let want = (x as f64).exp() as f32;
-            for have in [x.exponential::<Plain>(), x.exponential::<Fused>()] {
-                let close = have.to_bits().abs_diff(want.to_bits()) <= 1;
-                assert!(close || have.is_nan() && want.is_nan(), "exp({x:e}) is {want:e}, not {have:e}");
+    fn functions_of_f32_are_right_to_units_in_the_last_place() {
+        macro_rules! check {
+            ($($f:ident to $units:literal: $want:expr $(, $end:expr)?;)*) => {$(
+                let want: fn(f64) -> f64 = $want;
+                for x in singles() $(.filter(|x| x.abs() <= $end as f32))? {
+                    for have in [Lane::<f32, Plain>::new(x).$f().0, Lane::<f32, Fused>::new(x).$f().0] {
+                        assert_near(stringify!($f), &[x], have, want(x as f64), $units);
+                    }
+                }
+            )*};
+        }
+        check! {
+            exp to 1.0: f64::exp;
+            exp2 to 1.0: f64::exp2;
+            exp_m1 to 1.4: f64::exp_m1;
+            sinh to 2.0: f64::sinh;
+            cosh to 1.25: f64::cosh;
+            tanh to 2.0: f64::tanh;
+            sigmoid to 2.0: |x| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
+            ln to 0.8: f64::ln;
+            ln_1p to 1.4: f64::ln_1p;
+            log2 to 0.51: f64::log2;
+            log10 to 0.51: f64::log10;
+            sin to 0.51: f64::sin, single::TRIGONOMETRIC_END;
+            cos to 0.51: f64::cos, single::TRIGONOMETRIC_END;
+            tan to 0.51: f64::tan, single::TRIGONOMETRIC_END;
+            asin to 0.51: f64::asin;
+            acos to 0.51: f64::acos;
+            atan to 0.51: f64::atan;
+            erf to 0.51: erf;
+            erfc to 0.7: erfc;
+            normal_cdf to 0.7: normal_cdf;
+        }
+    }
+
+    #[test]
+    fn functions_of_two_f32_are_right_to_units_in_the_last_place() {
+        let special = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 1e-45, 1e10, 16_777_215.0, f32::MAX, f32::INFINITY, f32::NAN];
+        let near_one = (0..800).map(|i| 1.0 + (i - 400) as f32 * f32::EPSILON);
+        let spread = singles().step_by(97);
+        let all: Vec<f32> = special.iter().flat_map(|&x| [x, -x]).chain(near_one).chain(spread).collect();
+        for &x in all.iter() {
+            for &y in all.iter().step_by(3).chain(&special) {
+                let (a, b) = (x as f64, y as f64);
+                let power = |have: f32| assert_near("pow", &[x, y], have, a.powf(b), 0.51);
+                power(Lane::<f32, Plain>::new(x).pow(Lane::new(y)).0);
+                power(Lane::<f32, Fused>::new(x).pow(Lane::new(y)).0);
+                let angle = Lane::<f32, Fused>::new(x).atan2(Lane::new(y)).0;
+                assert_near("atan2", &[x, y], angle, a.atan2(b), 0.51);
             }
         }
+    }
+
+    #[test]
+    fn functions_of_f64_are_right_to_units_in_the_last_place() {
+        macro_rules! check {
+            ($($f:ident)*) => {$(
+                let ends = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN, 5e-324, 1.0, -1.0];
+                for x in (0..=u64::MAX).step_by(0x9ce5_3ad1_7f4b).map(f64::from_bits).chain(ends) {
+                    let want = f64::$f(x);
+                    for have in [Lane::<f64, Plain>::new(x).$f().0, Lane::<f64, Fused>::new(x).$f().0] {
+                        let near = have.to_bits().abs_diff(want.to_bits()) <= 2 || have.is_nan() && want.is_nan();
+                        assert!(near, "{} of {x:e} is {want:e}, not {have:e}", stringify!($f));
+                    }
+                }
+            )*};
+        }
+        check! { exp exp2 exp_m1 sinh cosh tanh ln ln_1p }
     }
 }

@@ -42,11 +42,6 @@ fn down<T: Element<Compute: Precise>, I: Isa>(x: Lane<T::Compute, I>) -> T {
     T::down(x.0)
 }
 
-#[inline(always)]
-fn sigmoid<R: Real>(x: R) -> R {
-    R::lit(1.0) / (R::lit(1.0) + (-x).exp())
-}
-
 /// Runs `f` on the number and the elements of each row of `out`, in blocks of about [`GRAIN`] elements.
 fn for_rows<T: Send>(out: &mut [T], width: usize, par: &Par, f: impl Fn(usize, &mut [T]) + Sync) {
     let each = (GRAIN / width.max(1)).max(1);
@@ -71,10 +66,10 @@ where
             let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| [0, 1, 2, 3].map(|k| gate(row, k, size)));
             let (next, c) = (&mut next[..size], &c[..size]);
             for j in 0..size {
-                let i = sigmoid(up::<T, I>(xi[j]) + up(hi[j]));
-                let f = sigmoid(up::<T, I>(xf[j]) + up(hf[j]));
+                let i = (up::<T, I>(xi[j]) + up(hi[j])).sigmoid();
+                let f = (up::<T, I>(xf[j]) + up(hf[j])).sigmoid();
                 let g = (up::<T, I>(xg[j]) + up(hg[j])).tanh();
-                let o = sigmoid(up::<T, I>(xo[j]) + up(ho[j]));
+                let o = (up::<T, I>(xo[j]) + up(ho[j])).sigmoid();
                 let cell = f * up(c[j]) + i * g;
                 next[j] = down(cell);
                 h[j] = down(o * cell.tanh());
@@ -112,10 +107,10 @@ where
             let (dq, before) = rest.split_at_mut(size);
             let (before, dh, dc) = (&mut before[..size], &dh[..size], &dc[..size]);
             for j in 0..size {
-                let i = sigmoid(up::<T, I>(xi[j]) + up(hi[j]));
-                let f = sigmoid(up::<T, I>(xf[j]) + up(hf[j]));
+                let i = (up::<T, I>(xi[j]) + up(hi[j])).sigmoid();
+                let f = (up::<T, I>(xf[j]) + up(hf[j])).sigmoid();
                 let g = (up::<T, I>(xg[j]) + up(hg[j])).tanh();
-                let o = sigmoid(up::<T, I>(xo[j]) + up(ho[j]));
+                let o = (up::<T, I>(xo[j]) + up(ho[j])).sigmoid();
                 let (c, dh) = (up::<T, I>(c[j]), up::<T, I>(dh[j]));
                 let t = (f * c + i * g).tanh();
                 let d = up::<T, I>(dc[j]) + dh * o * (one - t * t);
@@ -147,8 +142,8 @@ where
             let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| [0, 1, 2].map(|k| gate(row, k, size)));
             let h = &h[..size];
             for j in 0..size {
-                let r = sigmoid(up::<T, I>(xr[j]) + up(yr[j]));
-                let z = sigmoid(up::<T, I>(xz[j]) + up(yz[j]));
+                let r = (up::<T, I>(xr[j]) + up(yr[j])).sigmoid();
+                let z = (up::<T, I>(xz[j]) + up(yz[j])).sigmoid();
                 let n = (up::<T, I>(xn[j]) + r * up(yn[j])).tanh();
                 next[j] = down(n + z * (up(h[j]) - n));
             }
@@ -175,8 +170,8 @@ where
             let (of_y, before) = rest.split_at_mut(3 * size);
             let (before, d) = (&mut before[..size], &d[..size]);
             for j in 0..size {
-                let r = sigmoid(up::<T, I>(xr[j]) + up(yr[j]));
-                let z = sigmoid(up::<T, I>(xz[j]) + up(yz[j]));
+                let r = (up::<T, I>(xr[j]) + up(yr[j])).sigmoid();
+                let z = (up::<T, I>(xz[j]) + up(yz[j])).sigmoid();
                 let hidden = up::<T, I>(yn[j]);
                 let n = (up::<T, I>(xn[j]) + r * hidden).tanh();
                 let d = up::<T, I>(d[j]);

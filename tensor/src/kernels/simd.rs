@@ -36,6 +36,8 @@ pub enum Level {
 pub trait Isa: Copy + Default + 'static {
     /// Whether `a * b + c` is fused.
     const FMA: bool;
+    /// Whether functions whose branch-free form does not hold everywhere are the standard library's.
+    const LIBRARY: bool = false;
 }
 
 /// No fused multiply-add.
@@ -45,12 +47,20 @@ pub struct Plain;
 #[derive(Clone, Copy, Default)]
 pub struct Fused;
 
+/// No particular instructions, and the standard library's functions where others do not hold everywhere.
+#[derive(Clone, Copy, Default)]
+pub struct Library;
+
 impl Isa for Plain {
     // NEON always has it; on x86-64 only the levels above do.
     const FMA: bool = cfg!(target_arch = "aarch64");
 }
 impl Isa for Fused {
     const FMA: bool = true;
+}
+impl Isa for Library {
+    const FMA: bool = false;
+    const LIBRARY: bool = true;
 }
 
 /// A loop to run at the level of this machine.

@@ -12,14 +12,6 @@ use crate::ops::twin;
 use crate::ops::unary::unary;
 use crate::tensor::Tensor;
 
-/// The logistic function, without overflow on either side, and precise in its left tail.
-#[inline(always)]
-fn logistic<R: Real>(x: R) -> R {
-    let one = R::lit(1.0);
-    let e = (-x.abs()).exp();
-    R::select(x.lt(R::lit(0.0)), e, one) / (one + e)
-}
-
 /// `log(1 + exp(x))`, without overflow.
 #[inline(always)]
 fn log_one_plus_exp<R: Real>(x: R) -> R {
@@ -53,7 +45,7 @@ unary! {
     /// assert_eq!(tensor![0.0, 1000.0, -1000.0].sigmoid().to_vec::<f32>(), [0.5, 1.0, 0.0]);
     /// ```
     sigmoid / try_sigmoid = SIGMOID {
-        eval: |x| logistic(x),
+        eval: |x| x.sigmoid(),
         gradient: output |g, y| g * (y * (1.0 - y)),
         domain: -3.0 to 3.0, kinks: [], specials: [0.0, 20.0, -20.0],
         numpy: "", torch: "sigmoid",
@@ -179,7 +171,7 @@ unary! {
     gelu_tanh / try_gelu_tanh = GELU_TANH {
         eval: |x| {
             // (1 + tanh(u)) / 2 is the logistic function of 2 u, which does not cancel to the left.
-            x * logistic((R::lit(GELU_A) + R::lit(GELU_B) * x * x) * x)
+            x * ((R::lit(GELU_A) + R::lit(GELU_B) * x * x) * x).sigmoid()
         },
         gradient: input |g, x| zipped(&GELU_TANH_GRAD, &g, x),
         domain: -3.0 to 3.0, kinks: [], specials: [0.0, 6.0, -6.0],
@@ -193,7 +185,7 @@ unary! {
     /// assert_eq!(tensor![0.0, 100.0].silu().to_vec::<f32>(), [0.0, 100.0]);
     /// ```
     silu / try_silu = SILU {
-        eval: |x| x * logistic(x),
+        eval: |x| x * x.sigmoid(),
         gradient: input |g, x| zipped(&SILU_GRAD, &g, x),
         domain: -3.0 to 3.0, kinks: [], specials: [0.0, 20.0, -20.0],
         numpy: "", torch: "nn.functional.silu",
@@ -282,8 +274,8 @@ binary! {
             let square = x * x;
             let v = (R::lit(GELU_A) + R::lit(GELU_B) * square) * x;
             let slope = R::lit(GELU_A) + R::lit(3.0 * GELU_B) * square;
-            let share = logistic(v);
-            g * (share + x * slope * share * logistic(-v))
+            let share = v.sigmoid();
+            g * (share + x * slope * share * (-v).sigmoid())
         },
         lhs: [rhs] |u| zipped(&GELU_TANH_GRAD, &u, rhs),
         rhs: [lhs, rhs] |u| {
@@ -300,8 +292,8 @@ binary! {
 
     silu_grad = SILU_GRAD {
         eval: |g, x| {
-            let share = logistic(x);
-            g * share * (R::lit(1.0) + x * logistic(-x))
+            let share = x.sigmoid();
+            g * share * (R::lit(1.0) + x * (-x).sigmoid())
         },
         lhs: [rhs] |u| zipped(&SILU_GRAD, &u, rhs),
         rhs: [lhs, rhs] |u| {
@@ -321,7 +313,7 @@ binary! {
             let e = x.exp();
             let n = e * (e + two);
             let rest = R::lit(4.0) * ((n + one) / (n + two)) / (n + two);
-            g * (n / (n + two) + x * logistic(x) * rest)
+            g * (n / (n + two) + x * x.sigmoid() * rest)
         },
         lhs: [rhs] |u| zipped(&MISH_GRAD, &u, rhs),
         rhs: [lhs, rhs] |u| {

@@ -1,5 +1,6 @@
 //! Trigonometric and hyperbolic functions, and their inverses.
 
+use crate::kernels::single::TRIGONOMETRIC_END;
 use crate::ops::binary::binary;
 use crate::ops::unary::unary;
 use crate::tensor::Tensor;
@@ -18,6 +19,7 @@ unary! {
     /// ```
     sin / try_sin = SIN {
         eval: |x| x.sin(),
+        end: TRIGONOMETRIC_END,
         gradient: input |g, x| g * x.cos(),
         domain: -3.0 to 3.0, kinks: [], specials: [0.0, std::f64::consts::PI, 30.0],
         numpy: "sin", torch: "sin",
@@ -31,6 +33,7 @@ unary! {
     /// ```
     cos / try_cos = COS {
         eval: |x| x.cos(),
+        end: TRIGONOMETRIC_END,
         gradient: input |g, x| g * x.sin().neg(),
         domain: -3.0 to 3.0, kinks: [], specials: [0.0, std::f64::consts::PI, 30.0],
         numpy: "cos", torch: "cos",
@@ -44,6 +47,7 @@ unary! {
     /// ```
     tan / try_tan = TAN {
         eval: |x| x.tan(),
+        end: TRIGONOMETRIC_END,
         gradient: output |g, y| g * (y.square() + 1.0),
         domain: -1.2 to 1.2, kinks: [], specials: [0.0, 30.0],
         numpy: "tan", torch: "tan",

@@ -5,15 +5,17 @@
 
 /// Defines the elementwise operations of one operand of a file.
 ///
-/// It begins with the name of their list. `eval` is the operation on one element, without branches (see [`Real`](crate::kernels::number::Real)); `int` is the
-/// same for integers, and makes the method one of integer tensors too. `gradient` names what the rule reads (`input`,
-/// `output` or `none`), then the rule in tensor operations. `domain` is where samples are drawn, `kinks` the points
-/// that samples keep away from, each with the gradient there; `specials` further points to check.
+/// It begins with the name of their list. `eval` is the operation on one element, without branches (see
+/// [`Real`](crate::kernels::number::Real)); beyond the magnitude `end`, if there is one, with the standard library's
+/// functions. `int` is the same for integers, and makes the method one of integer tensors too. `gradient` names what the
+/// rule reads (`input`, `output` or `none`), then the rule in tensor operations. `domain` is where samples are drawn,
+/// `kinks` the points that samples keep away from, each with the gradient there; `specials` further points to check.
 macro_rules! unary {
     (pub(crate) static $OPS:ident; $(
         $(#[$doc:meta])*
         $name:ident / $try_name:ident $(($($p:ident = [$($pv:expr),+]),+))? = $OP:ident {
             eval: |$x:ident| $eval:expr,
+            $(end: $end:expr,)?
             $(int: |$ix:ident| $int:expr,)?
             gradient: $reads:ident |$g:ident, $s:pat_param| $rule:expr,
             domain: $low:literal to $high:literal,
@@ -35,6 +37,7 @@ macro_rules! unary {
                 use $crate::registry::{Family, Gen, Misuse, OpInfo, Sample};
                 struct Body;
                 impl UnaryBody for Body {
+                    $(const END: f64 = $end;)?
                     #[inline(always)]
                     #[allow(unused_variables)]
                     fn eval<R: Real>($x: R, numbers: &[f64]) -> R {

@@ -5,6 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use wengert::io::{
@@ -132,7 +133,10 @@ fn sample() -> Vec<(String, AnyTensor)> {
 
 /// The bytes of an npz file, compressed.
 fn compressed(tensors: Vec<(String, AnyTensor)>) -> Vec<u8> {
-    let path = std::env::temp_dir().join(format!("wengert-readers-{}.npz", std::process::id()));
+    // Tests run beside each other: each call has a file of its own.
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("wengert-readers-{}-{call}.npz", std::process::id()));
     save_npz_compressed(&path, tensors).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();

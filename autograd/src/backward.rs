@@ -42,6 +42,15 @@ impl<'a> Backward<'a> {
     }
 
     /// Keeps what the tape saved, so that backward can run again.
+    ///
+    /// ```
+    /// use wengert_autograd::{Backward, Differentiate};
+    /// use wengert_tensor::tensor;
+    /// let w = tensor![2.0].requires_grad();
+    /// let loss = w.square().sum();
+    /// let first = loss.backward_with(Backward::new().retain_graph());
+    /// assert_eq!(first.of(&w).to_vec::<f32>(), loss.backward().of(&w).to_vec::<f32>());
+    /// ```
     pub fn retain_graph(mut self) -> Self {
         self.retain = true;
         self
@@ -54,18 +63,43 @@ impl<'a> Backward<'a> {
     }
 
     /// Starts from this gradient of the result, of its shape, instead of from 1.
+    ///
+    /// ```
+    /// use wengert_autograd::{Backward, Differentiate};
+    /// use wengert_tensor::tensor;
+    /// let x = tensor![1.0, 2.0].requires_grad();
+    /// let grads = x.square().backward_with(Backward::new().cotangent(&tensor![1.0, 10.0]));
+    /// assert_eq!(grads.of(&x).to_vec::<f32>(), [2.0, 40.0]);
+    /// ```
     pub fn cotangent(mut self, cotangent: &Tensor) -> Self {
         self.cotangent = Some(cotangent.clone());
         self
     }
 
     /// Computes the gradients of these variables only, and nothing that only others need.
+    ///
+    /// ```
+    /// use wengert_autograd::{Backward, Differentiate};
+    /// use wengert_tensor::tensor;
+    /// let (a, b) = (tensor![2.0].requires_grad(), tensor![5.0].requires_grad());
+    /// let grads = (&a * &b).sum().backward_with(Backward::new().wrt(&[&a]));
+    /// assert!(grads.get(&a).is_some() && grads.get(&b).is_none());
+    /// ```
     pub fn wrt(mut self, variables: &[&dyn Variable]) -> Self {
         self.targets = Some(variables.iter().map(|v| v.edge()).collect());
         self
     }
 
     /// Calls `f` with each leaf as soon as its gradient is complete, while the pass goes on.
+    ///
+    /// ```
+    /// use wengert_autograd::{Backward, Differentiate};
+    /// use wengert_tensor::tensor;
+    /// let w = tensor![2.0].requires_grad();
+    /// let mut seen = Vec::new();
+    /// w.square().sum().backward_with(Backward::new().on_ready(|_, gradient| seen.push(gradient.sum().item())));
+    /// assert_eq!(seen, [4.0]);
+    /// ```
     pub fn on_ready(mut self, f: impl FnMut(&Arc<Leaf>, &Tensor) + 'a) -> Self {
         self.on_ready = Some(Box::new(f));
         self

@@ -14,6 +14,12 @@ use crate::backward::{Differentiate, seed};
 use crate::engine::{Plan, replay};
 
 /// What a function to be differentiated may return: a tensor, or several.
+///
+/// ```
+/// use wengert_autograd::IntoTensors;
+/// use wengert_tensor::tensor;
+/// assert_eq!((tensor![1.0], tensor![2.0, 3.0]).into_tensors().len(), 2);
+/// ```
 pub trait IntoTensors {
     /// The tensors, in order.
     fn into_tensors(self) -> Vec<Tensor>;
@@ -199,6 +205,13 @@ pub fn value_and_grad<F: Fn(&Tensor) -> Tensor>(f: F) -> impl Fn(&Tensor) -> (Te
 ///
 /// # Panics
 /// The returned function panics if `f` returns more than one element.
+///
+/// ```
+/// use wengert_autograd::value_and_grad_n;
+/// use wengert_tensor::scalar;
+/// let (value, gradients) = value_and_grad_n(|v| &v[0] * &v[1])(&[scalar(2.0), scalar(5.0)]);
+/// assert_eq!((value.item(), gradients[0].item(), gradients[1].item()), (10.0, 5.0, 2.0));
+/// ```
 #[track_caller]
 pub fn value_and_grad_n<F: Fn(&[Tensor]) -> Tensor>(f: F) -> impl Fn(&[Tensor]) -> (Tensor, Vec<Tensor>) {
     let at = Location::caller();

@@ -64,7 +64,9 @@ pub fn gradgradcheck<O: IntoTensors>(f: impl Fn(&[Tensor]) -> O, inputs: &[Tenso
 /// use wengert_autograd::GradCheck;
 /// use wengert_tensor::{DType, tensor};
 /// let x = tensor![1e-3, 2e-3].to_dtype(DType::F64);
-/// GradCheck::new().eps(1e-8).check(|v| v[0].log(), &[x]).unwrap();
+/// GradCheck::new().eps(1e-8).check(|v| v[0].log(), &[x.clone()]).unwrap();
+/// let strict = GradCheck::new().rtol(1e-6).atol(0.0).seed(7).exhaustive();
+/// strict.check_second(|v| v[0].exp(), &[x]).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct GradCheck {

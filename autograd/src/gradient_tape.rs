@@ -12,6 +12,18 @@ use crate::functional::{in_level, inside_level};
 use crate::gradients::Variable;
 
 /// What a [`GradientTape`] answers where the result does not depend on a variable.
+///
+/// ```
+/// use wengert_autograd::{GradientTape, Unconnected};
+/// use wengert_tensor::scalar;
+/// # fn main() -> wengert_tensor::Result<()> {
+/// let tape = GradientTape::new().unconnected(Unconnected::Zero).persistent();
+/// let (x, y) = (tape.watch(&scalar(2.0)), tape.watch(&scalar(3.0)));
+/// let z = tape.record(|| &x * tape.stop_recording(|| &x * 2.0));
+/// assert_eq!((tape.gradient(&z, &x)?.item(), tape.gradient(&z, &y)?.item()), (4.0, 0.0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unconnected {
     /// An error that says why.
@@ -103,6 +115,21 @@ impl GradientTape {
     }
 
     /// Makes a tape that has answered ready to record and to answer anew.
+    ///
+    /// ```
+    /// use wengert_autograd::GradientTape;
+    /// use wengert_tensor::scalar;
+    /// # fn main() -> wengert_tensor::Result<()> {
+    /// let tape = GradientTape::new();
+    /// for number in [1.0, 2.0] {
+    ///     let x = tape.watch(&scalar(number));
+    ///     let y = tape.record(|| &x * &x);
+    ///     assert_eq!(tape.gradient(&y, &x)?.item(), 2.0 * number);
+    ///     tape.reset();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reset(&self) {
         self.used.set(false);
     }

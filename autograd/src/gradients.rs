@@ -22,6 +22,15 @@ pub(crate) struct Entry {
 }
 
 /// Something whose gradient can be asked for: a variable tensor, a watched tensor, a parameter.
+///
+/// ```
+/// use wengert_autograd::{Differentiate, Variable};
+/// use wengert_tensor::tensor;
+/// let w = tensor![3.0].requires_grad();
+/// let leaf = w.edge().variable().unwrap();
+/// let grads = w.square().sum().backward();
+/// assert_eq!(grads.iter().next().unwrap().0.unwrap().id, leaf);
+/// ```
 pub trait Variable {
     /// How it relates to the tape.
     fn edge(&self) -> Edge;
@@ -85,6 +94,14 @@ impl Gradients {
     }
 
     /// The gradient of a variable, where there is one.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let (used, other) = (tensor![1.0].requires_grad(), tensor![1.0].requires_grad());
+    /// let grads = used.exp().sum().backward();
+    /// assert!(grads.get(&used).is_some() && grads.get(&other).is_none());
+    /// ```
     pub fn get(&self, variable: impl Variable) -> Option<&Tensor> {
         self.entries.get(&variable.edge().variable()?).map(|e| &e.value)
     }
@@ -110,6 +127,14 @@ impl Gradients {
     }
 
     /// Why there is no gradient for the variable that `edge` belongs to.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let (used, cut) = (tensor![1.0].requires_grad(), tensor![1.0].requires_grad());
+    /// let grads = (&used * cut.detach()).sum().backward();
+    /// assert!(grads.why_missing(cut.edge()).message().contains("detach"));
+    /// ```
     pub fn why_missing(&self, edge: &Edge) -> Error {
         let (message, help) = match named(edge) {
             Ok((name, id)) => self.why_none_for(&name, id),
@@ -145,11 +170,27 @@ impl Gradients {
     }
 
     /// Whether no variable has a gradient.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let grads = tensor![1.0].requires_grad().exp().sum().backward();
+    /// assert!(grads.len() == 1 && !grads.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The variables and their gradients, in the order in which the variables were made. Watched tensors have no leaf.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let (a, b) = (tensor![2.0].requires_grad(), tensor![5.0].requires_grad());
+    /// let grads = (&b * &a).sum().backward();
+    /// let all: Vec<f64> = grads.iter().map(|(_, gradient)| gradient.sum().item()).collect();
+    /// assert_eq!(all, [5.0, 2.0]); // `a` was made before `b`
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (Option<&Arc<Leaf>>, &Tensor)> {
         self.entries.values().map(|e| (e.leaf.as_ref(), &e.value))
     }
@@ -175,6 +216,16 @@ impl Gradients {
     }
 
     /// Every gradient times `factor`: to average over micro-batches, to clip, to undo a loss scale.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let w = tensor![3.0].requires_grad();
+    /// let mut grads = w.square().sum().backward().scaled(0.5);
+    /// assert_eq!(grads.of(&w).to_vec::<f32>(), [3.0]);
+    /// grads.map(|gradient| gradient.clamp(-1.0, 1.0));
+    /// assert_eq!(grads.of(&w).to_vec::<f32>(), [1.0]);
+    /// ```
     #[track_caller]
     pub fn scaled(mut self, factor: f64) -> Gradients {
         for entry in self.entries.values_mut() {

@@ -38,6 +38,16 @@ pub struct Tape {
 }
 
 /// An operation on a [`Tape`].
+///
+/// ```
+/// use wengert_autograd::{Differentiate, Record, Source};
+/// use wengert_tensor::tensor;
+/// let w = tensor![0.5].requires_grad();
+/// let tape = (w.exp() * tensor![2.0]).tape();
+/// let last: &Record = tape.iter().last().unwrap();
+/// assert_eq!(last.node.op.name(), "mul");
+/// assert!(matches!(last.sources[..], [Source::Record(0), Source::Constant]));
+/// ```
 pub struct Record {
     /// The operation, with its attributes, shapes and place.
     pub node: Arc<Node>,
@@ -59,6 +69,13 @@ pub enum Source {
 }
 
 /// A leaf of a [`Tape`].
+///
+/// ```
+/// use wengert_autograd::Differentiate;
+/// use wengert_tensor::{DType, tensor};
+/// let tape = tensor![0.5].requires_grad().exp().tape();
+/// assert_eq!(tape.leaves()[0].dtype, DType::F32);
+/// ```
 pub struct TapeLeaf {
     /// The variable.
     pub leaf: Arc<Leaf>,
@@ -134,6 +151,16 @@ impl Tape {
     }
 
     /// The leaves, in the order in which they were made.
+    ///
+    /// ```
+    /// use wengert_autograd::Differentiate;
+    /// use wengert_tensor::tensor;
+    /// let w = tensor![0.5, 1.0].requires_grad();
+    /// let tape = w.exp().sum().tape();
+    /// assert!(tape.len() == 2 && !tape.is_empty());
+    /// assert_eq!(tape.leaves()[0].shape, [2]);
+    /// assert!(tape.saved_bytes() >= 8); // what `exp` gave, in whole cache lines
+    /// ```
     pub fn leaves(&self) -> &[TapeLeaf] {
         &self.leaves
     }

@@ -48,6 +48,15 @@ impl Mask {
     /// Which key each query may look at, true where it may: `[queries, keys]`, or whatever broadcasts to
     /// `[batch, heads, queries, keys]`. It is the contrary of a boolean `attn_mask` of PyTorch's `MultiheadAttention`,
     /// and the same as that of its `scaled_dot_product_attention`.
+    ///
+    /// ```
+    /// use wengert_nn::{Mask, MultiHeadAttention};
+    /// use wengert_tensor::{Bool, Tensor};
+    /// let (attention, x) = (MultiHeadAttention::new(8, 2), Tensor::randn([1, 3, 8]));
+    /// let near = Bool::ones([3, 3]).tril(1);
+    /// let mask = Mask::none().allowed(&near).bias(&Tensor::zeros([2, 3, 3]));
+    /// assert_eq!(attention.forward_with(&x, &x, &x, &mask).shape().to_string(), "[1, 3, 8]");
+    /// ```
     pub fn allowed(mut self, allowed: &Tensor<Bool>) -> Mask {
         self.allowed = Some(allowed.clone());
         self
@@ -127,6 +136,14 @@ impl MultiHeadAttention {
     }
 
     /// How many features keys and values have: as many as queries unless set. Their weights are drawn anew.
+    ///
+    /// ```
+    /// use wengert_nn::{Mask, MultiHeadAttention};
+    /// use wengert_tensor::Tensor;
+    /// let attention = MultiHeadAttention::new(8, 2).features(5, 6).bias(false).dropout(0.1);
+    /// let (query, key, value) = (Tensor::randn([1, 3, 8]), Tensor::randn([1, 4, 5]), Tensor::randn([1, 4, 6]));
+    /// assert_eq!(attention.forward_with(&query, &key, &value, &Mask::none()).shape().to_string(), "[1, 3, 8]");
+    /// ```
     #[track_caller]
     pub fn features(self, kdim: usize, vdim: usize) -> MultiHeadAttention {
         let embed = self.embed;

@@ -137,7 +137,7 @@ batch_norms! {
     /// ```
     /// use wengert_nn::{BatchNorm2d, Layer, Module};
     /// use wengert_tensor::Tensor;
-    /// let norm = BatchNorm2d::new(3);
+    /// let norm = BatchNorm2d::new(3).momentum(0.1);
     /// let x = Tensor::randn([8, 3, 5, 5]) * 2.0 + 7.0;
     /// assert!(norm.forward(&x).mean().item().abs() < 1e-4);
     /// assert!((norm.running_mean.float().mean().item() - 0.7).abs() < 0.1);

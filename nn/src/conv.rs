@@ -118,7 +118,7 @@ convolutions! {
     /// ```
     /// use wengert_nn::{Conv1d, Layer};
     /// use wengert_tensor::Tensor;
-    /// let conv = Conv1d::new(4, 6, 3).padding(1).groups(2);
+    /// let conv = Conv1d::new(4, 6, 3).padding(1).dilation(1).groups(2);
     /// assert_eq!(conv.forward(&Tensor::zeros([8, 4, 50])).shape().to_string(), "[8, 6, 50]");
     /// ```
     Conv1d along 1 by conv1d, weight [1, 0] "`[out_channels, in_channels / groups, kernel]`.";

@@ -72,6 +72,15 @@ impl<X: Kind, Y: Kind> Batches<X, Y> {
     }
 
     /// The number of samples.
+    ///
+    /// ```
+    /// use wengert_nn::{Batches, Epoch};
+    /// use wengert_tensor::{Int, Tensor};
+    /// let batches = Batches::new(&Tensor::zeros([5, 2]), &Int::arange(0, 5), 2).drop_last();
+    /// assert_eq!((batches.samples(), batches.len(), batches.is_empty()), (5, 2, false));
+    /// let epoch: Epoch = batches.iter();
+    /// assert_eq!(epoch.len(), 2);
+    /// ```
     pub fn samples(&self) -> usize {
         self.x.size(0)
     }

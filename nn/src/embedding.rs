@@ -113,6 +113,13 @@ impl EmbeddingBag {
     }
 
     /// A bag gives the largest elements among its vectors. Of equal ones the first gets the gradient.
+    ///
+    /// ```
+    /// use wengert_nn::EmbeddingBag;
+    /// use wengert_tensor::tensor;
+    /// let bags = EmbeddingBag::new(10, 4).max();
+    /// assert_eq!(bags.forward(&tensor![[3, 3]]).to_vec::<f32>(), bags.weight.value().i(3).to_vec::<f32>());
+    /// ```
     pub fn max(self) -> EmbeddingBag {
         EmbeddingBag { pool: Pool::Max, ..self }
     }

@@ -217,7 +217,7 @@ instance_norms! {
     /// ```
     /// use wengert_nn::{InstanceNorm2d, Layer};
     /// use wengert_tensor::Tensor;
-    /// let norm = InstanceNorm2d::new(3).affine(true).track_running_stats(true);
+    /// let norm = InstanceNorm2d::new(3).affine(true).track_running_stats(true).momentum(0.1);
     /// assert_eq!(norm.forward(&Tensor::randn([4, 3, 5, 5])).shape().to_string(), "[4, 3, 5, 5]");
     /// ```
     InstanceNorm2d takes 4, "[n, channels, height, width]";

@@ -101,6 +101,12 @@ pub enum Init {
 }
 
 /// Which fan an initialiser divides by.
+///
+/// ```
+/// use wengert_nn::{Fan, Init};
+/// let Init::KaimingNormal { fan, .. } = Init::kaiming_normal() else { unreachable!() };
+/// assert_eq!(fan, Fan::In);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fan {
     /// The number of inputs: keeps the spread of activations going forward.
@@ -116,6 +122,20 @@ impl Init {
     }
 
     /// Ones.
+    ///
+    /// ```
+    /// use wengert_nn::Init;
+    /// use wengert_tensor::manual_seed;
+    /// manual_seed(1);
+    /// assert_eq!(Init::ones().tensor([2]).to_vec::<f32>(), [1.0, 1.0]);
+    /// let bound = |init: Init| init.tensor([20, 30]).abs().max().item();
+    /// assert!(bound(Init::xavier_uniform()) <= (6.0_f64 / 50.0).sqrt() + 1e-6);
+    /// assert!(bound(Init::kaiming_uniform()) <= (6.0_f64 / 30.0).sqrt() + 1e-6);
+    /// assert!(bound(Init::truncated_normal(0.02)) <= 2.0);
+    /// assert!(bound(Init::xavier_normal()) > 0.2);
+    /// let q = Init::orthogonal().tensor([3, 3]);
+    /// assert!((q.matmul(&q.t()).sum().item() - 3.0).abs() < 1e-5);
+    /// ```
     pub fn ones() -> Init {
         Init::Constant(1.0)
     }

@@ -25,7 +25,7 @@ fn check(x: &Tensor, axes: &[usize]) -> Result<()> {
 /// ```
 /// use wengert_nn::{Layer, LayerNorm};
 /// use wengert_tensor::Tensor;
-/// let y = LayerNorm::new([8]).forward(&(Tensor::randn([4, 5, 8]) * 3.0 + 7.0));
+/// let y = LayerNorm::new([8]).affine(true).bias(false).forward(&(Tensor::randn([4, 5, 8]) * 3.0 + 7.0));
 /// assert!(y.mean_axis(-1).abs().max().item() < 1e-5);
 /// ```
 #[derive(Module)]
@@ -98,7 +98,7 @@ impl Layer for LayerNorm {
 /// ```
 /// use wengert_nn::{Layer, RMSNorm};
 /// use wengert_tensor::tensor;
-/// let y = RMSNorm::new([2]).eps(0.0).forward(&tensor![[7.0, -1.0]]);
+/// let y = RMSNorm::new([2]).affine(false).eps(0.0).forward(&tensor![[7.0, -1.0]]);
 /// assert_eq!(y.to_vec::<f32>(), [1.4, -0.2]);
 /// ```
 #[derive(Module)]

@@ -95,7 +95,7 @@ fn wrong_input(x: &Tensor, weight: &Tensor) -> Error {
 /// ```
 /// use wengert_nn::Bilinear;
 /// use wengert_tensor::Tensor;
-/// let layer = Bilinear::new(3, 4, 2);
+/// let layer = Bilinear::new(3, 4, 2).bias(false);
 /// assert_eq!(layer.forward(&Tensor::ones([5, 3]), &Tensor::ones([5, 4])).shape().to_string(), "[5, 2]");
 /// ```
 #[derive(Module)]

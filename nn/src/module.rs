@@ -94,6 +94,12 @@ pub trait Module: Send + Sync {
     }
 
     /// All buffers with their paths, in declaration order, each once.
+    ///
+    /// ```
+    /// use wengert_nn::{BatchNorm1d, Module};
+    /// let names = BatchNorm1d::new(4).named_buffers().into_iter().map(|(name, _)| name);
+    /// assert_eq!(names.collect::<Vec<_>>(), ["running_mean", "running_var", "num_batches_tracked"]);
+    /// ```
     fn named_buffers(&self) -> Vec<(String, Buffer)> {
         let mut found: Vec<(String, Buffer)> = Vec::new();
         Walk::over(self, &mut |path, part| {
@@ -190,6 +196,14 @@ pub trait Module: Send + Sync {
     }
 
     /// Whether any part of the model is set to training. A model without such parts, as dropout, says no.
+    ///
+    /// ```
+    /// use wengert_nn::{Dropout, Module};
+    /// let dropout = Dropout::new(0.5);
+    /// assert!(dropout.is_training());
+    /// dropout.eval();
+    /// assert!(!dropout.is_training());
+    /// ```
     fn is_training(&self) -> bool {
         let mut training = false;
         Walk::over(self, &mut |_, part| {
@@ -232,6 +246,14 @@ pub trait Module: Send + Sync {
     ///
     /// # Panics
     /// If `dtype` is not a float precision.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module};
+    /// use wengert_tensor::DType;
+    /// let fc = Linear::new(2, 3);
+    /// fc.to_dtype(DType::F64);
+    /// assert_eq!(fc.weight.dtype(), DType::F64);
+    /// ```
     #[track_caller]
     fn to_dtype(&self, dtype: DType) {
         assert!(dtype.is_float(), "to_dtype: {dtype} is not a float precision; choose F32, F64, BF16 or F16");
@@ -250,6 +272,14 @@ pub trait Module: Send + Sync {
     /// # Errors
     /// If anything is missing, left over, or has another shape or precision, or if what the model shares is not the same
     /// under all its names. The error holds the whole report, and the model is unchanged.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module};
+    /// let (fc, copy) = (Linear::new(2, 3), Linear::new(2, 3));
+    /// copy.load_state_dict(&fc.state_dict()).unwrap();
+    /// assert_eq!(copy.weight.value().to_vec::<f32>(), fc.weight.value().to_vec::<f32>());
+    /// assert!(copy.load_state_dict(&Linear::new(3, 3).state_dict()).is_err());
+    /// ```
     fn load_state_dict(&self, state: &StateDict) -> Result<LoadReport> {
         state::load_strict(self, state)
     }

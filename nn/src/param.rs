@@ -219,6 +219,14 @@ impl Param {
     }
 
     /// The precision.
+    ///
+    /// ```
+    /// use wengert_nn::Param;
+    /// use wengert_tensor::{DType, tensor};
+    /// let w = Param::new(tensor![1.0, 2.0]);
+    /// w.to_dtype(DType::BF16);
+    /// assert_eq!(w.dtype(), DType::BF16);
+    /// ```
     pub fn dtype(&self) -> DType {
         read(&self.0.value).dtype()
     }
@@ -229,6 +237,14 @@ impl Param {
     }
 
     /// Its identity on the tape: clones share it.
+    ///
+    /// ```
+    /// use wengert_nn::Param;
+    /// use wengert_tensor::tensor;
+    /// let w = Param::new(tensor![1.0, 2.0]);
+    /// let tied = w.clone();
+    /// assert!(tied.id() == w.id() && w.elements() == 2);
+    /// ```
     pub fn id(&self) -> LeafId {
         self.0.leaf.id
     }
@@ -238,6 +254,16 @@ impl Param {
     }
 
     /// Takes the parameter out of training: no gradient is computed for it, and optimizers leave it alone.
+    ///
+    /// ```
+    /// use wengert_nn::Param;
+    /// use wengert_tensor::tensor;
+    /// let w = Param::new(tensor![1.0, 2.0]);
+    /// w.freeze();
+    /// assert!(!w.is_trainable() && !w.value().is_tracked());
+    /// w.unfreeze();
+    /// assert!(w.is_trainable() && w.value().is_tracked());
+    /// ```
     pub fn freeze(&self) {
         self.0.trainable.store(false, Ordering::Relaxed);
     }
@@ -305,6 +331,15 @@ impl Buffer {
     ///
     /// # Panics
     /// If it holds another kind.
+    ///
+    /// ```
+    /// use wengert_nn::Buffer;
+    /// use wengert_tensor::tensor;
+    /// let count = Buffer::new(tensor![0]);
+    /// let shared = count.clone();
+    /// count.set(count.int() + 1);
+    /// assert!(shared.int().to_vec::<i64>() == [1] && shared.same(&count));
+    /// ```
     #[track_caller]
     pub fn int(&self) -> Tensor<Int> {
         or_panic(self.value().downcast())
@@ -336,6 +371,14 @@ impl Buffer {
     ///
     /// # Panics
     /// If `dtype` is not a float precision.
+    ///
+    /// ```
+    /// use wengert_nn::Buffer;
+    /// use wengert_tensor::{DType, tensor};
+    /// let mean = Buffer::new(tensor![1.0, 2.0]);
+    /// mean.to_dtype(DType::F64);
+    /// assert_eq!(mean.float().dtype(), DType::F64);
+    /// ```
     #[track_caller]
     pub fn to_dtype(&self, dtype: DType) {
         let mut own = write(&self.0);
@@ -361,6 +404,14 @@ impl fmt::Debug for Buffer {
 ///
 /// A layer has it as a field; [`Module::train`](crate::Module::train) and [`Module::eval`](crate::Module::eval) turn
 /// all switches of a model. New ones are on: a new model is in training.
+///
+/// ```
+/// use wengert_nn::Mode;
+/// let mode = Mode::new();
+/// assert!(mode.is_training());
+/// mode.set_training(false); // what `Module::eval` does
+/// assert!(!mode.is_training());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Mode(Arc<AtomicBool>);
 

@@ -73,7 +73,7 @@ pools! {
     /// ```
     /// use wengert_nn::{Layer, MaxPool2d};
     /// use wengert_tensor::Tensor;
-    /// let y = MaxPool2d::new(3).stride(2).padding(1).forward(&Tensor::zeros([1, 4, 8, 8]));
+    /// let y = MaxPool2d::new(3).stride(2).padding(1).ceil_mode(false).forward(&Tensor::zeros([1, 4, 8, 8]));
     /// assert_eq!(y.shape().to_string(), "[1, 4, 4, 4]");
     /// ```
     MaxPool2d along 2 by max_pool2d {

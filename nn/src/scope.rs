@@ -52,6 +52,12 @@ impl Scope {
     }
 
     /// The path of the module, once something has walked over the model. The root's is empty.
+    ///
+    /// ```
+    /// use wengert_nn::Scope;
+    /// let scope = Scope::new("Scale");
+    /// assert_eq!((scope.kind(), scope.path()), ("Scale", None)); // in no model yet
+    /// ```
     pub fn path(&self) -> Option<Arc<str>> {
         self.path.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }

@@ -55,6 +55,12 @@ impl Sequential {
     }
 
     /// The number of layers.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Sequential};
+    /// assert!(Sequential::new().is_empty());
+    /// assert_eq!(Sequential::new().push(Linear::new(4, 2)).len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.layers.len()
     }

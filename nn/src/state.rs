@@ -28,6 +28,17 @@ impl StateDict {
     }
 
     /// Adds a tensor, in place of one of the same name if there is one.
+    ///
+    /// ```
+    /// use wengert_nn::StateDict;
+    /// use wengert_tensor::tensor;
+    /// let mut state = StateDict::default();
+    /// assert!(state.is_empty());
+    /// state.insert("w", tensor![1.0, 2.0]);
+    /// state.insert("w", tensor![3.0]); // in the place of the first
+    /// assert_eq!(state.len(), 1);
+    /// assert!(state.iter().all(|(name, tensor)| name == "w" && tensor.shape()[..] == [1]));
+    /// ```
     pub fn insert(&mut self, name: impl Into<String>, tensor: impl Into<AnyTensor>) {
         let (name, tensor) = (name.into(), tensor.into());
         match self.0.iter_mut().find(|(n, _)| *n == name) {
@@ -60,6 +71,17 @@ impl StateDict {
     ///
     /// # Errors
     /// If the file cannot be written.
+    ///
+    /// ```
+    /// use wengert_nn::{Linear, Module, StateDict};
+    /// # fn main() -> wengert_tensor::Result<()> {
+    /// let path = std::env::temp_dir().join(format!("state-{}.safetensors", std::process::id()));
+    /// Linear::new(2, 3).state_dict().save(&path)?;
+    /// assert_eq!(StateDict::load(&path)?.len(), 2);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         save_tensors(path, self.iter())
     }
@@ -127,6 +149,17 @@ pub struct Mismatch {
 }
 
 /// What a model took over from a state, and what not. It prints as a list of what does not fit.
+///
+/// ```
+/// use wengert_nn::{Form, LoadReport, Mismatch, Module};
+/// use wengert_nn::Linear;
+/// let (narrow, wide) = (Linear::new(2, 3), Linear::new(4, 3));
+/// let report: LoadReport = narrow.load_partial(&wide.state_dict());
+/// assert!(!report.is_complete() && report.loaded == 1);
+/// let Mismatch { name, model, state } = &report.mismatched[0];
+/// let shapes = [model, state].map(|form: &Form| form.shape.to_string());
+/// assert_eq!((name.as_str(), shapes), ("weight", ["[3, 2]".to_string(), "[3, 4]".to_string()]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// How many tensors fit.

@@ -35,6 +35,13 @@ pub struct Summary {
 }
 
 /// A line of a [`Summary`].
+///
+/// ```
+/// use wengert_nn::{Linear, Row, Sequential, Summary};
+/// let summary = Summary::of_layer(&Sequential::new().push(Linear::new(4, 2)), [1, 4]);
+/// let Row { path, kind, parameters, .. } = &summary.rows()[0];
+/// assert_eq!((path.as_str(), *kind, *parameters), ("0", "Linear", 10));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The path of the layer.

@@ -79,6 +79,20 @@ impl Ema {
 
     /// Puts the averages in the place of the parameters; called again, puts the parameters back. See
     /// [`applied`](Ema::applied) for both at once.
+    ///
+    /// ```
+    /// use wengert_nn::Param;
+    /// use wengert_optim::Ema;
+    /// use wengert_tensor::tensor;
+    /// let w = Param::new(tensor![0.0]);
+    /// let mut ema = Ema::new([w.clone()], 0.99).warm_up();
+    /// w.set(&tensor![1.0]);
+    /// ema.update();
+    /// ema.swap();
+    /// assert!(ema.is_swapped() && w.value().sum().item() > 0.01); // early averages follow more quickly
+    /// ema.swap();
+    /// assert_eq!(w.value().sum().item(), 1.0);
+    /// ```
     pub fn swap(&mut self) {
         match self.trained.take() {
             Some(trained) => trained.iter().zip(&self.params).for_each(|(value, p)| p.set(value)),

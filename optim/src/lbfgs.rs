@@ -30,7 +30,13 @@ use crate::state::{number, number_in, tensor_in, unfit};
 /// use wengert_tensor::{DType, tensor};
 /// // Rosenbrock's valley, with its lowest point at (1, 1).
 /// let w = Param::new(tensor![-1.2, 1.0].to_dtype(DType::F64));
-/// let mut opt = Lbfgs::new([w.clone()]).max_iterations(100);
+/// let mut opt = Lbfgs::new([w.clone()])
+///     .max_iterations(100)
+///     .max_evaluations(200)
+///     .tolerance_grad(1e-9)
+///     .tolerance_change(1e-14)
+///     .history(10)
+///     .lr(1.0);
 /// let report = opt.step(|| {
 ///     let (x, y) = (w.value().i(0), w.value().i(1));
 ///     (1.0 - &x).square() + (y - x.square()).square() * 100.0
@@ -61,6 +67,15 @@ struct Pair {
 }
 
 /// What a step of [`Lbfgs`] did.
+///
+/// ```
+/// use wengert_nn::Param;
+/// use wengert_optim::{Lbfgs, LbfgsReport};
+/// use wengert_tensor::tensor;
+/// let w = Param::new(tensor![1.0, 2.0]);
+/// let LbfgsReport { before, after, .. } = Lbfgs::new([w.clone()]).step(|| w.value().square().sum());
+/// assert!(before == 5.0 && after < 1e-6);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LbfgsReport {
     /// The loss before the step.
@@ -231,6 +246,18 @@ impl Lbfgs {
     }
 
     /// All that a later run needs to go on bit for bit, but for the settings and the parameters.
+    ///
+    /// ```
+    /// use wengert_nn::Param;
+    /// use wengert_optim::Lbfgs;
+    /// use wengert_tensor::tensor;
+    /// let w = Param::new(tensor![1.0, 2.0]);
+    /// let mut opt = Lbfgs::new([w.clone()]);
+    /// opt.step(|| w.value().square().sum());
+    /// let mut resumed = Lbfgs::new([w.clone()]);
+    /// resumed.load_state_dict(&opt.state_dict()).unwrap();
+    /// assert_eq!(resumed.state_dict().len(), opt.state_dict().len());
+    /// ```
     pub fn state_dict(&self) -> StateDict {
         let pair = |name: String, pair: &Pair| {
             let (step, gradient) = (pair.step.clone().into(), pair.gradient.clone().into());

@@ -46,6 +46,15 @@ pub trait Optimizer {
     fn try_step(&mut self, gradients: &Gradients) -> Result<StepReport>;
 
     /// The learning rate at present.
+    ///
+    /// ```
+    /// use wengert_nn::Param;
+    /// use wengert_optim::{Optimizer, Sgd};
+    /// use wengert_tensor::tensor;
+    /// let mut opt = Sgd::new([Param::new(tensor![1.0])]).lr(0.1);
+    /// opt.set_lr(0.5 * opt.learning_rate());
+    /// assert_eq!(opt.learning_rate(), 0.05);
+    /// ```
     fn learning_rate(&self) -> f64;
 
     /// Sets the learning rate, as with `opt.set_lr(schedule.lr(step))`. Groups of parameters keep their factor of it.
@@ -89,6 +98,17 @@ pub trait Optimizer {
 }
 
 /// What a step did.
+///
+/// ```
+/// use wengert_autograd::Differentiate;
+/// use wengert_nn::Param;
+/// use wengert_optim::{Optimizer, Sgd, StepReport};
+/// use wengert_tensor::tensor;
+/// let (used, unused) = (Param::new(tensor![1.0]), Param::new(tensor![1.0]));
+/// let mut opt = Sgd::new([used.clone(), unused]).allow_missing();
+/// let report: StepReport = opt.step(&used.value().square().sum().backward());
+/// assert_eq!((report.updated, report.missing.len()), (1, 1));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepReport {
     /// How many parameters were changed.
@@ -111,6 +131,14 @@ pub(crate) struct Slot<R> {
 }
 
 /// The settings of a group of parameters, see [`Stepper::group`].
+///
+/// ```
+/// use wengert_nn::{Linear, Module};
+/// use wengert_optim::{AdamW, AdamWRule, Group};
+/// let bare = |group: Group<AdamWRule>| group.weight_decay(0.0).lr_factor(0.5);
+/// let opt = AdamW::new(Linear::new(4, 2).parameters()).group("bias", bare);
+/// assert_eq!(opt.parameters().count(), 2);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Group<R> {
     pub(crate) rule: R,

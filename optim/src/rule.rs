@@ -55,6 +55,27 @@ pub trait Rule: Clone + Send + Sync + 'static {
 
     /// The hyperparameters by name, all but the learning rate: a saved state only fits the same ones. None, unless
     /// given.
+    ///
+    /// ```
+    /// use wengert_optim::{Rule, Step};
+    /// use wengert_tensor::{Shape, Tensor};
+    /// /// Each parameter shrinks, whatever its gradient; for matrices only.
+    /// #[derive(Clone)]
+    /// struct Shrink(f64);
+    /// impl Rule for Shrink {
+    ///     const NAME: &'static str = "Shrink";
+    ///     fn hyperparameters(&self) -> Vec<(&'static str, f64)> {
+    ///         vec![("rate", self.0)]
+    ///     }
+    ///     fn fits(&self, shape: &Shape) -> Result<(), &'static str> {
+    ///         if shape.rank() == 2 { Ok(()) } else { Err("it is no matrix: leave it to another optimizer") }
+    ///     }
+    ///     fn update(&self, step: Step, param: &mut Tensor, _: &Tensor, _: &mut [Tensor]) {
+    ///         *param = &*param * (1.0 - step.lr * self.0);
+    ///     }
+    /// }
+    /// assert!(Shrink(0.1).fits(&[3].into()).is_err() && Shrink(0.1).hyperparameters().len() == 1);
+    /// ```
     fn hyperparameters(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
     }

@@ -15,6 +15,12 @@ macro_rules! optimizer {
         pub type $Optimizer = $crate::optimizer::Stepper<$Rule>;
 
         #[doc = concat!("The rule of [`", stringify!($Optimizer), "`].")]
+        ///
+        /// ```
+        #[doc = concat!("use wengert_optim::{", stringify!($Optimizer), ", ", stringify!($Rule), ", Stepper};")]
+        #[doc = concat!("let opt: Stepper<", stringify!($Rule), "> = ", stringify!($Optimizer), "::new([]);")]
+        /// assert_eq!(opt.parameters().count(), 0);
+        /// ```
         #[derive(Clone, Debug)]
         pub struct $Rule {
             $($setting: setting!(@type $kind),)*

@@ -117,6 +117,19 @@ impl fmt::Display for Value {
 }
 
 /// The attributes of a call: data, by name. One attribute costs no allocation.
+///
+/// ```
+/// use wengert_tensor::DType;
+/// use wengert_tensor::dispatch::{Attrs, Value};
+/// let attrs = Attrs::from_pairs([("axis", Value::from(-1_i64))])
+///     .with("keepdim", true)
+///     .with("sizes", [2_usize, 3])
+///     .with("weights", &[0.5, 1.5][..])
+///     .with("dtype", DType::F64);
+/// assert_eq!((attrs.int("axis"), attrs.bool("keepdim"), attrs.dtype("dtype")), (-1, true, DType::F64));
+/// assert_eq!((&attrs.ints("sizes")[..], attrs.floats("weights")), (&[2, 3][..], &[0.5, 1.5][..]));
+/// assert!(attrs.get("eps").is_none() && attrs.iter().count() == 5);
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Attrs(SmallVec<[(&'static str, Value); 1]>);
 

@@ -65,6 +65,12 @@ pub enum Gradient {
 
 impl Gradient {
     /// The rule, where there is one.
+    ///
+    /// ```
+    /// use wengert_tensor::registry::find;
+    /// assert!(find("exp").unwrap().gradient.rule().is_some());
+    /// assert!(find("argmax").unwrap().gradient.rule().is_none());
+    /// ```
     pub fn rule(&self) -> Option<fn(&mut Vjp<'_>)> {
         match self {
             Gradient::Rule { vjp, .. } => Some(*vjp),
@@ -74,6 +80,14 @@ impl Gradient {
 }
 
 /// A set of input numbers. Inputs from 63 on share one place, which is set if any of them is.
+///
+/// ```
+/// use wengert_tensor::dispatch::Needs;
+/// let mut needs = Needs::default();
+/// assert!(needs.is_empty());
+/// needs.add(2);
+/// assert!(needs.has(2) && !needs.has(0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Needs(u64);
 
@@ -95,6 +109,13 @@ impl Needs {
 }
 
 /// Which inputs and outputs a gradient rule reads.
+///
+/// ```
+/// use wengert_tensor::dispatch::Saves;
+/// let saves = Saves::NONE.and_input(1).union(Saves::OUTPUT);
+/// assert!(saves.input(1) && !saves.input(0) && saves.output(0));
+/// assert!(Saves::INPUTS.input(7) && !Saves::INPUT.and_output(2).output(0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Saves {
     inputs: Needs,
@@ -138,6 +159,14 @@ impl Saves {
 }
 
 /// An input of a call: lent, or handed over so that its memory may be reused.
+///
+/// ```
+/// use wengert_tensor::dispatch::Arg;
+/// use wengert_tensor::tensor;
+/// let x = tensor![1.0, 2.0];
+/// let (lent, given) = (Arg::from(&x), Arg::from(x.exp())); // memory that is given may be used for the result
+/// assert_eq!(lent.tensor().shape(), given.tensor().shape());
+/// ```
 pub enum Arg<'a> {
     /// Lent.
     Ref(&'a AnyTensor),
@@ -174,6 +203,24 @@ impl<'a> From<&'a AnyTensor> for Arg<'a> {
 }
 
 /// What an operation's `forward` sees of its call.
+///
+/// ```
+/// use std::sync::LazyLock;
+/// use wengert_tensor::dispatch::{Attrs, Call, Op, Outputs, apply};
+/// use wengert_tensor::{Result, registry, tensor};
+///
+/// fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+///     assert!(!call.is_empty() && call.attrs().get("axis").is_none());
+///     assert_eq!(call.same_dtype()?, call.same_dtype_of([0])?);
+///     assert!(call.reuse(0).is_none()); // it was lent, not handed over
+///     Ok([call.input(call.len() - 1).clone()].into_iter().collect())
+/// }
+/// static LAST: LazyLock<Op> = LazyLock::new(|| Op { name: "last", forward, ..*registry::find("maximum").unwrap() });
+///
+/// let (x, y) = (tensor![1.0], tensor![2.0]);
+/// let last = apply(&LAST, Attrs::NONE, &mut [(&x).into(), (&y).into()]).unwrap();
+/// assert_eq!(last[0].to_f64_vec(), [2.0]);
+/// ```
 pub struct Call<'a, 'b> {
     attrs: &'a Attrs,
     inputs: &'a mut [Arg<'b>],

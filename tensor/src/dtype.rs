@@ -43,6 +43,13 @@ pub enum DType {
 
 impl DType {
     /// Every precision there is.
+    ///
+    /// ```
+    /// use wengert_tensor::DType;
+    /// assert!(DType::ALL.iter().all(|d| !(d.is_float() && d.is_int())));
+    /// assert_eq!(DType::INTS.map(DType::size), [8, 4, 1, 1]);
+    /// assert_eq!(DType::F32.epsilon(), f64::from(f32::EPSILON));
+    /// ```
     pub const ALL: [DType; 9] =
         [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::I8, DType::Bool];
 
@@ -113,6 +120,18 @@ mod sealed {
 ///
 /// Sealed: the set of element types is closed, as storage is. `Compute` is the type in which kernels work: `f32` for
 /// the two 16-bit floats, the type itself for all others.
+///
+/// ```
+/// use wengert_tensor::Element;
+/// fn mean<T: Element>(x: &[T]) -> f64 {
+///     x.iter().map(|x| x.to_f64()).sum::<f64>() / x.len() as f64
+/// }
+/// assert_eq!((mean(&[1.0_f32, 2.0]), mean(&[1_i64, 2])), (1.5, 1.5));
+/// assert_eq!((f32::from_f64(0.5).to_i64(), u8::from_i64(3)), (0, 3));
+/// assert_eq!((2_i32.plus(3), 2_i32.times(3)), (5, 6));
+/// assert_eq!(f32::down(2.0_f32.up()), 2.0);
+/// assert!(f32::direct(&[1.0]).is_some() && f32::direct_mut(&mut [1.0]).is_some());
+/// ```
 pub trait Element:
     Pod + PartialEq + PartialOrd + Default + Send + Sync + fmt::Debug + sealed::Sealed + 'static
 {
@@ -266,6 +285,12 @@ thread_local! {
 
 /// The precision of float tensors made without naming one, on this thread. [`DType::F32`] unless changed by
 /// [`with_default_dtype`].
+///
+/// ```
+/// use wengert_tensor::{DType, default_dtype, with_default_dtype};
+/// assert_eq!(default_dtype(), DType::F32);
+/// assert_eq!(with_default_dtype(DType::F64, default_dtype), DType::F64);
+/// ```
 pub fn default_dtype() -> DType {
     DEFAULT_FLOAT.with(Cell::get)
 }

@@ -14,6 +14,12 @@ use crate::tensor::AnyTensor;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of mistake an [`Error`] reports, for code that wants to tell them apart.
+///
+/// ```
+/// use wengert_tensor::{ErrorKind, Tensor};
+/// let e = Tensor::zeros([2]).try_add(&Tensor::zeros([3])).unwrap_err();
+/// assert_eq!((e.kind(), e.op()), (ErrorKind::Shape, Some("add")));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -70,6 +76,20 @@ pub(crate) struct Operand {
 
 impl Error {
     /// An error that says `message`: first what disagrees, then the values.
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use wengert_tensor::{Error, ErrorKind, Tensor, or_panic};
+    /// let x = Tensor::zeros([2]);
+    /// let e = Error::new("the rank is 1, not 2")
+    ///     .kind_of(ErrorKind::Shape)
+    ///     .help("unsqueeze it first")
+    ///     .in_op("rotate", Location::caller())
+    ///     .operand("input", x.as_any());
+    /// assert_eq!((e.op(), e.message()), (Some("rotate"), "the rank is 1, not 2"));
+    /// assert!(e.to_string().contains("unsqueeze it first"));
+    /// assert_eq!(or_panic(Ok(2)), 2);
+    /// ```
     pub fn new(message: impl Into<String>) -> Error {
         Error(Box::new(Inner {
             kind: ErrorKind::Shape,
@@ -270,6 +290,14 @@ pub fn enter_module(path: impl Into<Arc<str>>) -> InModule {
 }
 
 /// The guard of [`enter_module`].
+///
+/// ```
+/// use wengert_tensor::{InModule, current_module, enter_module};
+/// let guard: InModule = enter_module("net.0");
+/// assert_eq!(current_module().as_deref(), Some("net.0"));
+/// drop(guard);
+/// assert_eq!(current_module(), None);
+/// ```
 pub struct InModule {
     outer: Option<Arc<str>>,
     on_this_thread: PhantomData<*const ()>,

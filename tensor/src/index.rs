@@ -23,6 +23,14 @@ pub struct Ellipsis;
 
 /// What an index says about one axis. Users write integers, ranges and the like, see [`Tensor::i`]; code that builds
 /// indices at run time makes a `Vec<Index>` with [`IntoIndex::into_index`].
+///
+/// ```
+/// use wengert_tensor::{Index, IntoIndex, tensor};
+/// let x = tensor![[1, 2], [3, 4]];
+/// let mut places: Vec<Index> = vec![(..).into_index(); x.rank()]; // where the rank is not known beforehand
+/// places[1] = 0.into_index();
+/// assert_eq!(x.i(places).to_vec::<i64>(), [1, 3]);
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Index<'a> {
@@ -57,6 +65,11 @@ pub trait IntoIndex<'a> {
 }
 
 /// What may index a tensor: one [`IntoIndex`], a tuple of up to six, or a slice or vector of [`Index`].
+///
+/// ```
+/// use wengert_tensor::{IntoIndices, NewAxis};
+/// assert_eq!((0, .., NewAxis).into_indices().len(), 3);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot index a tensor",
     label = "expected an integer, a range, `(range).by(step)`, `NewAxis`, `Ellipsis`, an integer tensor, or a tuple of these"

@@ -7,6 +7,12 @@ mod sealed {
 }
 
 /// The kind of a tensor's elements: [`Float`], [`Int`] or [`Bool`]. Sealed.
+///
+/// ```
+/// use wengert_tensor::{DType, Float, Int, Kind};
+/// assert!(Float::holds(DType::F64) && !Int::holds(DType::F64));
+/// assert_eq!(Int::default_dtype(), DType::I64);
+/// ```
 pub trait Kind: sealed::Sealed + Copy + Send + Sync + 'static {
     /// The kind's name, as in `Tensor<Int>`.
     const NAME: &'static str;
@@ -17,6 +23,14 @@ pub trait Kind: sealed::Sealed + Copy + Send + Sync + 'static {
 }
 
 /// Kinds that have arithmetic: [`Float`] and [`Int`]. Sealed.
+///
+/// ```
+/// use wengert_tensor::{Numeric, Tensor, tensor};
+/// fn range<K: Numeric>(x: &Tensor<K>) -> Tensor<K> {
+///     x.max().try_sub(&x.min()).unwrap()
+/// }
+/// assert_eq!(range(&tensor![1, 5, 3]).item(), 4);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "arithmetic needs a float or integer tensor, this one is `{Self}`",
     note = "count or convert a mask first: `mask.to_float()` or `mask.to_int()`"
@@ -74,6 +88,12 @@ impl Numeric for Int {}
 
 /// A Rust type whose values a tensor of kind `K` can be made from and read as: `f32`, `f64`, `half::f16` and
 /// `half::bf16` for floats, `i64`, `i32`, `u8` and `i8` for integers, `bool` for booleans.
+///
+/// ```
+/// use wengert_tensor::{Float, Value};
+/// assert_eq!(<f32 as Value<Float>>::store(1.5), 1.5);
+/// assert_eq!(<f64 as Value<Float>>::load(1.5_f32), 1.5);
+/// ```
 pub trait Value<K: Kind>: Copy + Send + Sync + 'static {
     /// How the value lies in a buffer.
     type Stored: Element;

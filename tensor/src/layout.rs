@@ -7,12 +7,34 @@ use smallvec::SmallVec;
 use crate::shape::Shape;
 
 /// Strides in elements, one for each axis.
+///
+/// ```
+/// use wengert_tensor::Shape;
+/// use wengert_tensor::layout::{Layout, Strides};
+/// let columns = Strides::from_slice(&[1, 2]);
+/// let layout = Layout::strided(Shape::from([2, 3]), columns, 0);
+/// assert!(!layout.is_dense() && layout.contiguous().is_none());
+/// ```
 pub type Strides = SmallVec<[isize; 4]>;
 
 /// A shape, and where its elements lie in a buffer: element `i` is at `offset + sum(i[axis] * stride[axis])`.
 ///
 /// A dense tensor (row-major, from the buffer's start) keeps its sizes only, which makes the common case cheap to
 /// copy.
+///
+/// ```
+/// use wengert_tensor::Shape;
+/// use wengert_tensor::layout::{Cut, Layout};
+/// let dense = Layout::dense(Shape::from([2, 3]));
+/// assert!(dense.is_dense() && dense.contiguous() == Some(0..6) && dense.elements() == 6);
+/// let turned = dense.permute(&[1, 0]);
+/// assert_eq!((turned.shape().to_string(), &turned.strides()[..]), ("[3, 2]".to_string(), &[1, 3][..]));
+/// assert!(turned.reshape(Shape::from([6])).is_none()); // not without moving elements
+/// let row = dense.slice(&[Cut { start: 1, step: 1, count: 1 }, Cut { start: 0, step: 2, count: 2 }]);
+/// assert_eq!((row.offset(), row.span()), (3, 3..6));
+/// let many = row.broadcast_to(&Shape::from([4, 2]));
+/// assert_eq!(many.strides()[..], row.broadcast_strides(&Shape::from([4, 2]))[..]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     shape: Shape,
@@ -252,6 +274,11 @@ pub struct Cut {
 /// let joint = Joint::new(&Shape::from([4, 6]), [&dense, &turned]);
 /// assert_eq!(joint.inner, 6);
 /// assert_eq!(joint.runs(), 4);
+/// let mut starts = Vec::new();
+/// joint.for_runs(0..2, |_, at| starts.push(at));
+/// let mut pairs = Vec::new();
+/// joint.for_elements(0..2, |_, at| pairs.push(at));
+/// assert_eq!((starts.len(), pairs[0], joint.last_outer().unwrap().0), (2, starts[0], 4));
 /// assert_eq!(Joint::new(&Shape::from([4, 6]), [&dense, &dense]).inner, 24);
 /// ```
 pub struct Joint<const N: usize> {

@@ -12,6 +12,35 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 /// The parallelism that a kernel is given. Kernels split work with it and start no threads of their own.
+///
+/// ```
+/// use wengert_tensor::par::{GRAIN, Par};
+/// let mut squares = vec![0.0; 3 * GRAIN];
+/// // Blocks of a fixed size: the result has the same bits for any number of threads.
+/// Par::of(squares.len()).chunks_mut(&mut squares, GRAIN, |block, out| {
+///     for (i, x) in out.iter_mut().enumerate() {
+///         *x = ((block * GRAIN + i) as f64).powi(2);
+///     }
+/// });
+/// assert_eq!(squares[GRAIN + 1], ((GRAIN + 1) as f64).powi(2));
+///
+/// let par = Par::current();
+/// assert_eq!(par.map(3, |block| block * 10), [0, 10, 20]);
+/// let count = std::sync::atomic::AtomicUsize::new(0);
+/// par.for_each(5, |_| drop(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+/// par.for_each_with(5, Vec::new, |scratch, block| {
+///     scratch.clear();
+///     scratch.push(block);
+/// });
+/// assert_eq!(count.into_inner(), 5);
+/// let (mut low, mut high) = ([0; 4], [0; 4]);
+/// par.chunks_mut_of(&mut low, &mut [&mut high[..]], 2, |block, low, more| {
+///     low.fill(block);
+///     more[0].fill(10 * block);
+/// });
+/// assert_eq!((low, high), ([0, 0, 1, 1], [0, 0, 10, 10]));
+/// assert_eq!(Par::sequential().threads(), 1);
+/// ```
 #[derive(Clone)]
 pub struct Par {
     #[cfg(feature = "parallel")]

@@ -61,6 +61,14 @@ impl Rng {
     }
 
     /// A generator that is independent of this one, seeded with its next number.
+    ///
+    /// ```
+    /// use wengert_tensor::Rng;
+    /// let mut rng = Rng::new(1);
+    /// let (mut a, mut b) = (rng.split(), rng.split());
+    /// assert_ne!(a.next_u64(), b.next_u64());
+    /// assert_eq!(rng.bernoulli_each(&wengert_tensor::tensor![0.0, 1.0]).to_vec::<f32>(), [0.0, 1.0]);
+    /// ```
     pub fn split(&mut self) -> Rng {
         Rng::new(self.next_u64())
     }
@@ -161,6 +169,14 @@ pub fn rng_state() -> [u64; 2] {
 }
 
 /// Sets this thread's default generator to a state that [`rng_state`] gave.
+///
+/// ```
+/// use wengert_tensor::{Tensor, rng_state, set_rng_state};
+/// let state = rng_state();
+/// let x = Tensor::rand([3]);
+/// set_rng_state(state);
+/// assert_eq!(Tensor::rand([3]).to_vec::<f32>(), x.to_vec::<f32>());
+/// ```
 pub fn set_rng_state(state: [u64; 2]) {
     with_default(|rng| *rng = Rng::from_state(state));
 }

@@ -58,6 +58,11 @@ pub struct OpInfo {
 /// All float precisions.
 pub const FLOATS: &[DType] = &DType::FLOATS;
 /// All float and integer precisions.
+///
+/// ```
+/// use wengert_tensor::registry::{ALL, FLOATS, NUMERIC};
+/// assert!(FLOATS.iter().all(|d| NUMERIC.contains(d)) && NUMERIC.len() + 1 == ALL.len());
+/// ```
 pub const NUMERIC: &[DType] =
     &[DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8, DType::I8];
 /// All precisions.
@@ -82,6 +87,13 @@ impl Sample {
     }
 
     /// States the gradient, for a point where differences do not tell.
+    ///
+    /// ```
+    /// use wengert_tensor::registry::Sample;
+    /// use wengert_tensor::{dispatch::Attrs, scalar};
+    /// let at_the_kink = Sample::new([scalar(0.0).into()], Attrs::NONE).with_gradient([vec![0.0]]);
+    /// assert!(at_the_kink.gradients.is_some());
+    /// ```
     pub fn with_gradient(mut self, gradients: impl IntoIterator<Item = Vec<f64>>) -> Sample {
         self.gradients = Some(gradients.into_iter().collect());
         self
@@ -106,6 +118,22 @@ impl Misuse {
 }
 
 /// A source of sample inputs: seeded, so that a failure can be repeated.
+///
+/// ```
+/// use wengert_tensor::DType;
+/// use wengert_tensor::registry::Gen;
+/// let mut g = Gen::new(1, DType::F64);
+/// let (a, b) = g.broadcast_pair();
+/// assert!(a.broadcast(&b).is_ok());
+/// let shape = g.full_shape(1, 3); // no axis is empty
+/// assert!((1..=3).contains(&shape.rank()) && shape.elements() > 0);
+/// assert!(g.below(3) < 3 && (-1.0..1.0).contains(&g.real(-1.0, 1.0)) && [2, 4].contains(&g.pick(&[2, 4])));
+/// assert!(g.ints(&shape, 0, 5).to_f64_vec().iter().all(|&i| i < 5.0));
+/// assert_eq!(g.bools(&shape).dtype(), DType::Bool);
+/// let mut values = g.distinct(&shape).to_f64_vec();
+/// values.sort_by(f64::total_cmp);
+/// assert!(values.windows(2).all(|pair| pair[0] < pair[1]));
+/// ```
 pub struct Gen {
     rng: ChaCha8Rng,
     /// The precision of number inputs.
@@ -233,6 +261,12 @@ impl Gen {
 }
 
 /// Every operation, family by family.
+///
+/// ```
+/// use wengert_tensor::registry::ops;
+/// let differentiable = ops().filter(|op| op.gradient.rule().is_some()).count();
+/// assert!(differentiable > 100);
+/// ```
 pub fn ops() -> impl Iterator<Item = &'static Op> {
     crate::ops::ALL.iter().flat_map(|family| family.iter().copied())
 }

@@ -8,6 +8,12 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 
 /// The largest rank a tensor can have.
+///
+/// ```
+/// use wengert_tensor::{MAX_RANK, Tensor};
+/// assert_eq!(Tensor::ones([1; MAX_RANK]).rank(), MAX_RANK);
+/// assert!(Tensor::try_full([1; MAX_RANK + 1], 1.0).is_err());
+/// ```
 pub const MAX_RANK: usize = 16;
 
 /// The sizes of a tensor along each axis. Rank 0 is the empty shape `[]`, which holds one element.
@@ -17,6 +23,12 @@ pub const MAX_RANK: usize = 16;
 /// let s = Shape::from([2, 3]);
 /// assert_eq!(s.elements(), 6);
 /// assert_eq!(s.to_string(), "[2, 3]");
+/// let mut t = s.clone();
+/// t.push(4);
+/// t.insert(0, 1);
+/// assert_eq!((t.remove(1), t.to_string()), (2, "[1, 3, 4]".to_string()));
+/// assert_eq!((t.rank(), t.axis(-1).unwrap(), &t.axes(&[0, -2]).unwrap()[..]), (3, 2, &[0, 1][..]));
+/// assert_eq!((Shape::scalar().elements(), Shape::from([usize::MAX, 2]).checked_elements()), (1, None));
 /// ```
 #[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(SmallVec<[usize; 4]>);
@@ -252,6 +264,12 @@ impl<const N: usize> PartialEq<[usize; N]> for Shape {
 /// A list of signed integers that names sizes or axes: `2`, `[2, 3]`, `&sizes`, `shape`, `1..3`, `()`.
 ///
 /// Arguments of this type accept every integer type a literal may have, so that `[2, 3]` needs no suffix.
+///
+/// ```
+/// use wengert_tensor::IntoDims;
+/// assert_eq!([2, -1].into_dims(0)[..], [2, -1]);
+/// assert_eq!((..).into_dims(3)[..], [0, 1, 2]); // all axes of a tensor of rank 3
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of sizes or axes",
     label = "expected an integer, an array, a slice, a range or a shape"

@@ -29,6 +29,14 @@ static SYSTEM_BUFFERS: AtomicU64 = AtomicU64::new(0);
 /// How many buffers tensors hold at the moment, over all threads. Buffers that wait in the pool do not count.
 ///
 /// Counted only in builds with debug assertions; 0 otherwise.
+///
+/// ```
+/// use wengert_tensor::storage::{live_buffers, system_buffers};
+/// let before = (live_buffers(), system_buffers());
+/// let x = wengert_tensor::tensor![1.0];
+/// assert!(live_buffers() >= before.0 && system_buffers() >= before.1);
+/// # drop(x);
+/// ```
 pub fn live_buffers() -> isize {
     #[cfg(debug_assertions)]
     return LIVE_BUFFERS.load(Ordering::SeqCst);
@@ -69,6 +77,23 @@ impl OutOfMemory {
 /// Shared elements of a tensor. Cloning shares; the memory goes back to the pool with the last handle.
 ///
 /// This is the seam for other devices: what holds the elements is private to this type.
+///
+/// ```
+/// use wengert_tensor::dispatch::{Attrs, Op, apply};
+/// use wengert_tensor::storage::Storage;
+/// use wengert_tensor::{registry, tensor};
+/// // An operation that looks at the memory of an operand that it may write over.
+/// static LOOK: std::sync::LazyLock<Op> = std::sync::LazyLock::new(|| Op {
+///     forward: |call| {
+///         let storage: Storage = call.reuse(0).expect("handed over");
+///         let other = storage.clone();
+///         assert!(storage.bytes() >= 8 && storage.shares_with(&other) && !storage.is_unique());
+///         Ok([tensor![1.0].into()].into_iter().collect())
+///     },
+///     ..*registry::find("floor").unwrap()
+/// });
+/// apply(&LOOK, Attrs::NONE, &mut [tensor![1.0, 2.0].into()]).unwrap();
+/// ```
 pub struct Storage {
     // `None` while dropping, and where the buffer was moved out.
     buffer: Option<Arc<Buffer>>,
@@ -181,6 +206,11 @@ pub fn release_pool() {
 }
 
 /// Sets how many bytes may wait in the shared part of the pool. 2 GiB unless changed.
+///
+/// ```
+/// use wengert_tensor::storage::set_pool_limit;
+/// set_pool_limit(1 << 30); // one GiB at most is kept for later tensors
+/// ```
 pub fn set_pool_limit(bytes: usize) {
     pool::LIMIT.store(bytes, Ordering::Relaxed);
     if pool::shared_bytes() > bytes {

@@ -24,6 +24,27 @@ use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// How a tensor relates to the tape.
+///
+/// ```
+/// use wengert_tensor::tape::{CutKind, Edge, Input, LeafId, Node, OpRef, live_nodes};
+/// use wengert_tensor::tensor;
+/// let w = tensor![2.0].requires_grad();
+/// let id: LeafId = w.edge().variable().unwrap();
+/// assert_eq!(w.edge().marks(), id.mark());
+///
+/// let y = w.exp();
+/// let Edge::Node(node, 0) = y.edge() else { panic!("computed from a variable") };
+/// let node: &Node = node;
+/// let Input { edge, shape, .. } = &node.inputs[0];
+/// assert!(matches!(edge, Edge::Leaf(leaf) if leaf.id == id) && shape.elements() == 1);
+/// let op: &OpRef = &node.op;
+/// assert!(op.name() == "exp" && op.tap().is_none() && node.saved_bytes() >= 4);
+/// assert!(live_nodes() >= 0);
+///
+/// let Edge::Cut(cut) = y.detach().edge().clone() else { panic!("cut off") };
+/// assert!(cut.kind == CutKind::Detached && cut.marks == id.mark());
+/// assert!(!tensor![1.0].with_cut(cut).is_tracked());
+/// ```
 #[derive(Clone, Default)]
 pub enum Edge {
     /// It came from no tracked tensor.
@@ -127,6 +148,17 @@ impl LeafId {
 }
 
 /// A variable: where gradients end.
+///
+/// ```
+/// use std::panic::Location;
+/// use wengert_tensor::tape::{Leaf, LeafId};
+/// use wengert_tensor::tensor;
+/// let leaf = Leaf::new(Location::caller());
+/// leaf.set_name("weight");
+/// let w = tensor![1.0].with_leaf(leaf.clone());
+/// assert_eq!((w.edge().variable(), leaf.name().as_deref()), (Some(leaf.id), Some("weight")));
+/// assert!(LeafId::next() > leaf.id);
+/// ```
 pub struct Leaf {
     /// Its identity, the key of its gradient.
     pub id: LeafId,
@@ -308,6 +340,17 @@ impl Node {
     ///
     /// # Errors
     /// If the saved tensors were freed by an earlier replay, or the rule fails.
+    ///
+    /// ```
+    /// use wengert_tensor::tape::{Contribution, Edge, Given, in_backward_of};
+    /// use wengert_tensor::tensor;
+    /// let y = tensor![3.0].requires_grad().square();
+    /// let Edge::Node(node, _) = y.edge() else { unreachable!() };
+    /// let cotangents = [Some(tensor![1.0])].into_iter().collect();
+    /// let given = in_backward_of(node, || node.replay(cotangents, false, false, |_| true)).unwrap();
+    /// let Given { input: 0, what: Contribution::Whole(gradient) } = &given[0] else { unreachable!() };
+    /// assert_eq!(gradient.to_vec::<f32>(), [6.0]);
+    /// ```
     pub fn replay(
         self: &Arc<Node>,
         cotangents: SmallVec<[Option<Tensor>; 1]>,
@@ -447,6 +490,44 @@ pub enum Contribution {
 }
 
 /// What a gradient rule sees: the incoming gradients, what was saved, and which inputs need a gradient.
+///
+/// ```
+/// use std::sync::Arc;
+/// use wengert_tensor::dispatch::{Attrs, CustomOp, Saves, apply_custom};
+/// use wengert_tensor::tape::Vjp;
+/// use wengert_tensor::{AnyTensor, DType, Float, Result, Tensor, registry, tensor};
+///
+/// /// The exponential of the first row.
+/// struct FirstRow;
+/// impl CustomOp for FirstRow {
+///     fn name(&self) -> &'static str {
+///         "first_row"
+///     }
+///     fn forward(&self, inputs: &[AnyTensor]) -> Result<Tensor> {
+///         Ok(inputs[0].float()?.i(0).exp())
+///     }
+///     fn saves(&self) -> Saves {
+///         Saves::OUTPUT
+///     }
+///     fn vjp(&self, cx: &mut Vjp<'_>) -> Result<()> {
+///         assert_eq!((cx.input_dtype(0), cx.input_shape(0).rank()), (DType::F32, 2));
+///         assert!(cx.needs(0) && cx.attrs().iter().count() == 0);
+///         let y = cx.output::<Float>(0);
+///         let g = cx.cotangent(0) * y;
+///         assert!(cx.take_cotangent(0).is_none()); // it was given away
+///         // Added to one row of what the input has received: no matrix of zeros is made.
+///         let add = registry::find("index_add").unwrap();
+///         cx.give_into(0, add, Attrs::NONE.with("axis", 0_i64), [tensor![0].into(), g.unsqueeze(0).into()]);
+///         Ok(())
+///     }
+///     fn tap(&self) -> Option<wengert_tensor::tape::LeafId> {
+///         None // no variable's gradient is reported here
+///     }
+/// }
+///
+/// let x = tensor![[0.0, 1.0], [2.0, 3.0]].requires_grad();
+/// assert!(apply_custom(Arc::new(FirstRow), &[x.as_any()]).unwrap().is_tracked());
+/// ```
 pub struct Vjp<'a> {
     node: &'a Arc<Node>,
     saved: SmallVec<[Saved; 2]>,
@@ -586,6 +667,16 @@ pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `f` with recording on or off on this thread; see [`no_grad`].
+///
+/// ```
+/// use wengert_tensor::tape::with_grad;
+/// use wengert_tensor::{is_grad_enabled, no_grad, tensor};
+/// let w = tensor![2.0].requires_grad();
+/// no_grad(|| {
+///     assert!(!is_grad_enabled());
+///     assert!(with_grad(true, || w.exp()).is_tracked());
+/// });
+/// ```
 pub fn with_grad<R>(enabled: bool, f: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {

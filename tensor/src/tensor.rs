@@ -179,6 +179,13 @@ impl AnyTensor {
     }
 
     /// Where it came from, as errors say it: "from `relu` at src/main.rs:3:5", "parameter `fc.weight`".
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// let w = tensor![2.0].requires_grad();
+    /// assert!(w.exp().as_any().origin().contains("exp"));
+    /// assert_eq!(w.exp().sqrt().square().into_any().to_f64_vec().len(), 1);
+    /// ```
     pub fn origin(&self) -> String {
         if let Edge::Leaf(leaf) = &self.edge {
             return match leaf.name() {
@@ -372,6 +379,11 @@ impl<K: Kind> Tensor<K> {
     ///
     /// # Panics
     /// If the number of values is not that of the shape.
+    ///
+    /// ```
+    /// use wengert_tensor::Tensor;
+    /// assert_eq!(Tensor::<wengert_tensor::Float>::from_slice(&[1.0_f32, 2.0], [2]).to_vec::<f32>(), [1.0, 2.0]);
+    /// ```
     #[track_caller]
     pub fn from_slice<V: Value<K>>(values: &[V], shape: impl IntoDims) -> Tensor<K> {
         or_panic(Tensor::try_from_slice(values, shape))
@@ -536,6 +548,13 @@ impl Tensor {
     ///
     /// # Panics
     /// If the precision is not that of `T`.
+    ///
+    /// ```
+    /// use wengert_tensor::tensor;
+    /// let mut x = tensor![1.0, 2.0];
+    /// x.update(|elements: &mut [f32]| elements[0] = 5.0);
+    /// assert_eq!(x.to_vec::<f32>(), [5.0, 2.0]);
+    /// ```
     #[track_caller]
     pub fn update<T>(&mut self, f: impl FnOnce(&mut [T]))
     where

@@ -124,6 +124,12 @@ impl OneCycle {
     }
 
     /// Falls to the rate of the start first, as fast as it rose, and from there to the end.
+    ///
+    /// ```
+    /// use wengert_optim::schedule::{OneCycle, Schedule};
+    /// let schedule = OneCycle::new(1.0, 100).three_phases();
+    /// assert!(schedule.lr(99) < schedule.lr(0));
+    /// ```
     pub fn three_phases(mut self) -> OneCycle {
         self.three_phases = true;
         self
@@ -193,6 +199,12 @@ impl Cyclic {
     }
 
     /// Multiplies the height over `base` by this factor at every step: PyTorch's mode `exp_range`.
+    ///
+    /// ```
+    /// use wengert_optim::schedule::{Cyclic, Schedule};
+    /// let schedule = Cyclic::new(1.0, 3.0, 2).step_factor(0.5);
+    /// assert_eq!([0, 2, 4].map(|t| schedule.lr(t)), [1.0, 1.5, 1.0]);
+    /// ```
     pub fn step_factor(mut self, factor: f64) -> Cyclic {
         self.step_factor = factor;
         self

@@ -97,6 +97,12 @@ impl<F: Fn(usize) -> f64> Schedule for F {
 }
 
 /// A schedule after a linear rise, see [`Schedule::warm_up`].
+///
+/// ```
+/// use wengert_optim::schedule::{Constant, Schedule, WarmUp};
+/// let schedule: WarmUp<Constant> = Constant(1.0).warm_up(2);
+/// assert_eq!(schedule.lr(0), 0.5);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WarmUp<S> {
     steps: usize,
@@ -113,6 +119,12 @@ impl<S: Schedule> Schedule for WarmUp<S> {
 }
 
 /// A schedule after another, see [`Schedule::then`].
+///
+/// ```
+/// use wengert_optim::schedule::{Constant, Schedule, Then};
+/// let schedule: Then<Constant, Constant> = Constant(1.0).then(2, Constant(0.1));
+/// assert_eq!(schedule.lr(2), 0.1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Then<A, B> {
     first: A,
@@ -130,6 +142,12 @@ impl<A: Schedule, B: Schedule> Schedule for Then<A, B> {
 }
 
 /// A product of two schedules, see [`Schedule::times`].
+///
+/// ```
+/// use wengert_optim::schedule::{Constant, Schedule, Times};
+/// let schedule: Times<Constant, Constant> = Constant(1.0).times(Constant(0.5));
+/// assert_eq!(schedule.lr(0), 0.5);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Times<A, B>(A, B);
 

@@ -14,6 +14,14 @@
 /// losses.extend([1.0, 1.5]); // opt.set_lr(schedule.lr(&losses)) after each epoch
 /// assert_eq!(schedule.lr(&losses), 0.05);
 /// ```
+///
+/// ```
+/// use wengert_optim::schedule::ReduceOnPlateau;
+/// let schedule = ReduceOnPlateau::new(1.0).patience(0).threshold(0.1).cooldown(1).min(0.05).higher_is_better();
+/// assert_eq!(schedule.lr(&[0.5, 0.6, 0.61]), 0.1); // 0.61 is no tenth better
+/// let schedule = ReduceOnPlateau::new(1.0).patience(0).absolute_threshold(0.5);
+/// assert_eq!(schedule.lr(&[2.0, 1.8]), 0.1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReduceOnPlateau {
     base: f64,

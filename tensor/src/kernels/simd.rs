@@ -16,6 +16,8 @@
 //! let mut x = [2.0; 100];
 //! simd::run(Halve(&mut x));
 //! assert_eq!(x, [1.0; 100]);
+//! assert!(simd::level() >= simd::Level::Plain);
+//! assert!(simd::Fused::FMA && !simd::Plain::FMA); // what `I` may be
 //! ```
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -26,7 +26,7 @@ pub(crate) static OPS: &[&Op] = &[&ATTENTION, &ATTENTION_GRAD];
 /// ```
 /// use wengert_tensor::{AttentionOptions, tensor};
 /// let text = AttentionOptions::new().causal(true);
-/// let padded = AttentionOptions::new().mask(&tensor![[true, true, false]]).scale(0.25);
+/// let padded = AttentionOptions::new().mask(&tensor![[true, true, false]]).scale(0.25).dropout(0.1);
 /// ```
 #[derive(Clone, Default)]
 pub struct AttentionOptions {

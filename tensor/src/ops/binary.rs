@@ -14,6 +14,12 @@ use crate::tensor::Tensor;
 
 /// What can stand on the right of an operation: a tensor, by reference or by value, or a number, which adapts to the
 /// tensor's precision.
+///
+/// ```
+/// use wengert_tensor::{DType, Float, IntoOperand, tensor};
+/// assert_eq!(IntoOperand::<Float>::into_operand(2.0, DType::F32).tensor().rank(), 0);
+/// assert_eq!((IntoOperand::<Float>::number(&2.0), IntoOperand::<Float>::number(&tensor![2.0])), (Some(2.0), None));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the other operand of a tensor of kind `{K}`",
     note = "a tensor of the same kind can, by reference or by value, and so can a number"

@@ -121,6 +121,11 @@ impl<K: Kind> Tensor<K> {
     ///
     /// # Panics
     /// If `dtype` is not a float precision.
+    ///
+    /// ```
+    /// use wengert_tensor::{DType, tensor};
+    /// assert_eq!(tensor![1, 2].to_float_as(DType::F64).dtype(), DType::F64);
+    /// ```
     #[track_caller]
     pub fn to_float_as(&self, dtype: DType) -> Tensor {
         or_panic(apply1::<Float>(&CAST, attrs! { dtype: dtype }, &mut [self.into()]))

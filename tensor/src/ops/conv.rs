@@ -31,6 +31,7 @@ pub(crate) static OPS: &[&Op] =
 /// let halved = Conv2dOptions::new().stride([2, 2]).padding([1, 1]);
 /// assert_eq!(same, Conv2dOptions::new().padding(1));
 /// assert_ne!(same, halved);
+/// assert_eq!(Conv2dOptions::new().groups(4).dilation(2).groups, 4);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvOptions<const N: usize> {

@@ -43,6 +43,7 @@ pub(crate) static OPS: &[&Op] = &[
 /// use wengert_tensor::Pool2d;
 /// assert_eq!(Pool2d::new(3).stride(2).padding(1).stride, [2, 2]);
 /// assert_eq!(Pool2d::from([2, 3]).stride, [2, 3]);
+/// assert_eq!(wengert_tensor::Pool3d::new(2).dilation([1, 2, 1]).dilation, [1, 2, 1]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool<const N: usize> {

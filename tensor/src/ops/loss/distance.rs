@@ -55,7 +55,7 @@ options! {
     /// ```
     /// use wengert_tensor::{TripletMargin, tensor};
     /// let (anchor, near, far) = (tensor![[0.0, 0.0]], tensor![[3.0, 4.0]], tensor![[1.0, 7.0]]);
-    /// let loss = anchor.triplet_margin_loss_with(&near, &far, TripletMargin::new().margin(2.0).p(1.0).swap(true));
+    /// let loss = anchor.triplet_margin_loss_with(&near, &far, TripletMargin::new().margin(2.0).p(1.0).eps(1e-6).swap(true));
     /// assert!((loss.item() - 4.0).abs() < 1e-4);
     /// ```
     TripletMargin {

@@ -182,15 +182,13 @@ impl EmbeddingBag {
             if longest == 0 {
                 Tensor::full_dtype([count, features], 0.0, dtype)
             } else {
-                let n = numbers.len();
-                let rows = weight.index_select(0, &Tensor::<Int>::from_vec(numbers, [n]));
-                let rows = rows.reshape([count, longest, features]);
+                let rows = weight.embedding(&Tensor::from_vec(numbers, [count, longest]), None);
                 rows.gather(1, &rows.argmax_keepdim(1)).squeeze(1) * filled
             }
         } else {
             let bag_of: Vec<i64> = (0i64..).zip(&bags).flat_map(|(i, bag)| bag.iter().map(move |_| i)).collect();
             let (numbers, n) = (bags.concat(), bag_of.len());
-            let rows = weight.index_select(0, &Tensor::<Int>::from_vec(numbers, [n]));
+            let rows = weight.embedding(&Tensor::from_vec(numbers, [n]), None);
             let zeros = Tensor::full_dtype([count, features], 0.0, dtype);
             let sums = zeros.index_add(0, &Tensor::<Int>::from_vec(bag_of, [n]), &rows);
             match self.pool {

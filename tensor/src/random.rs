@@ -63,11 +63,11 @@ impl Rng {
     /// A generator that is independent of this one, seeded with its next number.
     ///
     /// ```
-    /// use wengert_tensor::Rng;
+    /// use wengert_tensor::{Rng, tensor};
     /// let mut rng = Rng::new(1);
     /// let (mut a, mut b) = (rng.split(), rng.split());
     /// assert_ne!(a.next_u64(), b.next_u64());
-    /// assert_eq!(rng.bernoulli_each(&wengert_tensor::tensor![0.0, 1.0]).to_vec::<f32>(), [0.0, 1.0]);
+    /// assert_eq!(rng.bernoulli_each(&tensor![0.0, 1.0]).to_vec::<bool>(), [false, true]);
     /// ```
     pub fn split(&mut self) -> Rng {
         Rng::new(self.next_u64())

@@ -59,7 +59,7 @@ fn files(folder: &str, end: &str) -> Vec<File> {
                 folders.push(path);
             } else if path.to_string_lossy().ends_with(end) {
                 let text = fs::read_to_string(&path).expect("a text file");
-                let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_string();
+                let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_string();
                 let private = path.components().any(|part| part.as_os_str() == "kernels") && !path.ends_with("simd.rs");
                 found.extend((!private).then_some(File { path, text }));
             }
@@ -126,6 +126,19 @@ fn owner(header: &str) -> Option<&str> {
     rest.split(['<', '{', '=']).next()?.trim().rsplit("::").next()
 }
 
+/// What a macro makes of a line: a setting of an optimizer, one of a loss, methods that have twins.
+fn made_by_macros(line: &str) -> Vec<&str> {
+    let first = words(line).next().unwrap_or_default();
+    let rest = line.strip_prefix(first).unwrap_or_default();
+    let of_optimizer = rest.strip_prefix(": ").is_some_and(|rest| SETTINGS.iter().any(|kind| rest.starts_with(kind)));
+    let of_loss = rest.starts_with('(') && rest.contains(" => ") && rest.contains(" = ") && rest.ends_with(';');
+    let twins = line.match_indices(" / try_").filter_map(|(at, twin)| {
+        let name = words(&line[..at]).last()?;
+        (words(&line[at + twin.len()..]).next() == Some(name)).then_some(name)
+    });
+    (of_optimizer || of_loss).then_some(first).into_iter().chain(twins).collect()
+}
+
 /// The items of a crate.
 fn items(all: &[File], names: &BTreeSet<String>) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
@@ -159,21 +172,7 @@ fn items(all: &[File], names: &BTreeSet<String>) -> Vec<Item> {
             if let Some(name) = start.strip_prefix("macro_rules! ").filter(|_| exported_macro && !hidden) {
                 add(number, name.trim_end_matches(" {"), None);
             }
-            // What a macro makes of a line: a method and its twin, a setting of an optimizer, one of a loss.
-            let first = words(start).next().unwrap_or_default();
-            let rest = start.strip_prefix(first).unwrap_or_default();
-            let of_optimizer =
-                rest.strip_prefix(": ").is_some_and(|rest| SETTINGS.iter().any(|kind| rest.starts_with(kind)));
-            let of_loss = rest.starts_with('(') && rest.contains(" => ") && rest.contains(" = ") && rest.ends_with(';');
-            if of_optimizer || of_loss {
-                add(number, first, None);
-            }
-            for (at, twin) in start.match_indices(" / try_") {
-                let name = words(&start[..at]).last().unwrap_or_default();
-                if words(&start[at + twin.len()..]).next() == Some(name) {
-                    add(number, name, None);
-                }
-            }
+            made_by_macros(start).into_iter().for_each(|name| add(number, name, None));
             let method = start.strip_prefix("pub ").filter(|_| line != start).and_then(|_| exported(start));
             if let (Some(name), Some(owner)) = (method, block) {
                 let tensor = ["Tensor", "AnyTensor", "Int", "Bool"].contains(&owner);

@@ -151,8 +151,7 @@ pub struct Mismatch {
 /// What a model took over from a state, and what not. It prints as a list of what does not fit.
 ///
 /// ```
-/// use wengert_nn::{Form, LoadReport, Mismatch, Module};
-/// use wengert_nn::Linear;
+/// use wengert_nn::{Form, Linear, LoadReport, Mismatch, Module};
 /// let (narrow, wide) = (Linear::new(2, 3), Linear::new(4, 3));
 /// let report: LoadReport = narrow.load_partial(&wide.state_dict());
 /// assert!(!report.is_complete() && report.loaded == 1);

@@ -17,7 +17,8 @@
 //! simd::run(Halve(&mut x));
 //! assert_eq!(x, [1.0; 100]);
 //! assert!(simd::level() >= simd::Level::Plain);
-//! assert!(simd::Fused::FMA && !simd::Plain::FMA); // what `I` may be
+//! assert!(simd::Fused::FMA); // `I` is one of three types
+//! assert!(simd::Library::LIBRARY && !simd::Plain::LIBRARY);
 //! ```
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -171,7 +171,7 @@ fn remedy(call: &OpCall<'_, '_>, inputs: &[Stats], dtype: DType) -> String {
         (Some("div" | "div_scalar" | "rdiv_scalar" | "reciprocal"), _) => {
             "the divisor is 0 or nearly so: add a small number to it, or clamp it"
         }
-        (Some("pow"), _) => {
+        (Some("pow" | "pow_scalar"), _) => {
             "a power below 1 has an infinite slope at 0, and its exponent's gradient needs log(x): clamp x"
         }
         (_, "log" | "log2" | "log10") if negative(0) => "log of a negative number: clamp its input, or check its sign",
@@ -185,8 +185,10 @@ fn remedy(call: &OpCall<'_, '_>, inputs: &[Stats], dtype: DType) -> String {
             "the root of a negative number: clamp(0.0, ..) what rounding made negative"
         }
         (_, "rsqrt") if zero(0) => "the inverse root of 0: add a small number first",
-        (_, "pow") if negative(0) => "a negative number to a fractional power: take abs() first, or check its sign",
-        (_, "pow") if zero(0) => "0 to a negative power: clamp the base away from 0",
+        (_, "pow" | "pow_scalar") if negative(0) => {
+            "a negative number to a fractional power: take abs() first, or check its sign"
+        }
+        (_, "pow" | "pow_scalar") if zero(0) => "0 to a negative power: clamp the base away from 0",
         (_, "asin" | "acos" | "atanh") => "the input leaves [-1, 1]: clamp it",
         _ => return too_large(op, backward_of, dtype),
     };

@@ -149,7 +149,7 @@ fn each_injected_fault_is_found_at_its_operation_and_line() {
 
     let line = line!() + 1;
     let power = check_finite(|| (&x - 1.0).pow(0.5).sum());
-    fault(power, line, "`pow` made NaN out of finite values (2 of 4 elements)", "fractional power");
+    fault(power, line, "`pow_scalar` made NaN out of finite values (2 of 4 elements)", "fractional power");
 }
 
 #[test]

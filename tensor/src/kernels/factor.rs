@@ -317,7 +317,9 @@ fn singular(a: &[f64], rows: usize, columns: usize) -> Result<Singular, Fault> {
     found.sort_by(|x, y| y.0.total_cmp(&x.0));
     let mut left: Vec<f64> = Vec::with_capacity(n * n);
     for &(length, x, _) in &found {
-        match length > 0.0 {
+        // What is left of a vector without a singular value of its own points anywhere.
+        let astray = |row: &[f64]| dot(row, x).abs() > 1e-14 * length;
+        match length > 0.0 && !left.chunks_exact(n).any(astray) {
             true => left.extend(x.iter().map(|v| v / length)),
             false => complete(&mut left, n),
         }

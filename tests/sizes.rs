@@ -295,6 +295,57 @@ fn layers() {
         LSTM::new(n, 2);
         LSTM::new(2, n);
         GRU::new(2, n);
+        LSTM::new(2, 2).layers(n);
+        RNN::new(n, n);
+        EmbeddingBag::new(n, n);
+        Conv1d::new(n, n, n);
+        Conv3d::new(1, n, 2);
+        ConvTranspose1d::new(n, 1, n);
+        ConvTranspose2d::new(2, n, 3);
+        Conv2d::new(4, 4, 3).groups(n);
+        BatchNorm1d::new(n);
+        InstanceNorm2d::new(n);
+        TransformerEncoderLayer::new(n, 2);
+        TransformerEncoderLayer::new(8, n);
+        TransformerEncoderLayer::new(8, 2).feedforward(n);
+        TransformerDecoderLayer::new(n, n);
         Batches::new(&x(), &tensor![0, 1], n);
+    });
+}
+
+#[test]
+fn windows_of_layers() {
+    tried!(|n: usize| {
+        MaxPool1d::new(n).forward(&x());
+        MaxPool2d::new(2).stride(n).forward(&x());
+        AvgPool2d::new(2).padding(n).forward(&x());
+        AdaptiveAvgPool1d::new(n).forward(&x());
+        AdaptiveMaxPool2d::new(n).forward(&x());
+        Conv1d::new(3, 1, 2).stride(n).forward(&x());
+        Conv1d::new(3, 1, 2).padding(n).forward(&x());
+        Conv1d::new(3, 1, 2).dilation(n).forward(&x());
+        ConvTranspose1d::new(3, 1, 2).stride(n).forward(&x());
+        ConvTranspose1d::new(3, 1, 2).output_padding(n).forward(&x());
+    });
+}
+
+#[test]
+fn schedules_and_optimizers() {
+    let rates = |s: &dyn Schedule| [0, 1, 1000, usize::MAX].map(|step| s.lr(step));
+    let net = Linear::new(1, 1);
+    tried!(|n: usize| {
+        rates(&schedule::Staircase::new(0.1, n, 0.5));
+        rates(&schedule::MultiStep::new(0.1, [n, 3], 0.5));
+        rates(&schedule::Linear::new(0.1, 0.0, n));
+        rates(&schedule::Polynomial::new(0.1, 0.0, n, 2.0));
+        rates(&schedule::Cosine::new(0.1, n));
+        rates(&schedule::CosineRestarts::new(0.1, n));
+        rates(&schedule::CosineRestarts::new(0.1, 3).growth(n));
+        rates(&schedule::OneCycle::new(0.1, n));
+        rates(&schedule::Cyclic::new(0.1, 1.0, n));
+        rates(&schedule::Cyclic::new(0.1, 1.0, 3).down(n));
+        rates(&schedule::Constant(0.1).warm_up(n));
+        Accumulator::new(n);
+        Lbfgs::new(net.parameters()).history(n).max_iterations(n).max_evaluations(n);
     });
 }

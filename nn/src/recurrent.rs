@@ -254,10 +254,10 @@ macro_rules! recurrent {
             /// How many layers there are, one on the outputs of the other: 1 unless set. The parameters are drawn anew.
             ///
             /// # Panics
-            /// If it is 0.
+            /// If it is 0, or more than 1000: each has parameters of its own, drawn at once.
             #[track_caller]
             pub fn layers(mut self, layers: usize) -> $Name {
-                assert!(layers > 0, "{}::layers: 0 layers", stringify!($Name));
+                assert!((1..=1000).contains(&layers), "{}::layers: {layers} layers", stringify!($Name));
                 self.0.layers = layers;
                 $Name(self.0.drawn())
             }

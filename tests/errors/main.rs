@@ -58,6 +58,7 @@ mod linalg;
 mod linear;
 mod losses;
 mod optimizers;
+mod readers;
 mod reductions;
 mod shapes;
 mod windows;

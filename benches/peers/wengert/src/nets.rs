@@ -6,7 +6,7 @@ use std::rc::Rc;
 use peers_runner::{Built, Numbers, Workload, indices, weight_scale};
 use wengert::prelude::*;
 
-use crate::tensor;
+use crate::{one, tensor};
 
 /// Sets parameters in order: matrices and kernels by their fan-in, scales of norms to 1, the rest to 0.
 fn fill(net: &dyn Module, numbers: &mut Numbers) {
@@ -84,6 +84,74 @@ impl ResNet {
     }
 }
 
+#[derive(Module)]
+struct GptBlock {
+    norm1: LayerNorm,
+    qkv: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    up: Linear,
+    down: Linear,
+}
+
+impl GptBlock {
+    fn new(width: usize) -> GptBlock {
+        GptBlock {
+            norm1: LayerNorm::new([width]),
+            qkv: Linear::new(width, 3 * width),
+            out: Linear::new(width, width),
+            norm2: LayerNorm::new([width]),
+            up: Linear::new(width, 4 * width),
+            down: Linear::new(4 * width, width),
+        }
+    }
+}
+
+impl Layer for GptBlock {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (n, length, width) = (x.size(0), x.size(1), x.size(2));
+        let qkv = self.qkv.forward(&self.norm1.forward(x)).reshape([n, length, 3, 4, width / 4]);
+        let qkv = qkv.permute([2, 0, 3, 1, 4]);
+        let part = |i: usize| qkv.narrow(0, i, 1).squeeze(0);
+        let h = part(0).scaled_dot_product_attention(&part(1), &part(2), AttentionOptions::new().causal(true));
+        let x = x + self.out.forward(&h.transpose(1, 2).reshape([n, length, width]));
+        let h = self.down.forward(&self.up.forward(&self.norm2.forward(&x)).gelu_tanh());
+        x + h
+    }
+}
+
+#[derive(Module)]
+struct Gpt {
+    tokens: Embedding,
+    places: Embedding,
+    blocks: Sequential,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+impl Gpt {
+    fn new() -> Gpt {
+        Gpt {
+            tokens: Embedding::new(65, 128),
+            places: Embedding::new(128, 128),
+            blocks: (0..4).fold(Sequential::new(), |all, _| all.push(GptBlock::new(128))),
+            norm: LayerNorm::new([128]),
+            head: Linear::new(128, 65).bias(false),
+        }
+    }
+
+    fn forward(&self, ids: &Tensor<Int>) -> Tensor {
+        let x = self.tokens.forward(ids) + self.places.weight.value();
+        self.head.forward(&self.norm.forward(&self.blocks.forward(&x)))
+    }
+}
+
+#[derive(Module)]
+struct Recurrent {
+    lstm: LSTM,
+    head: Linear,
+}
+
 /// A training step that gives the loss.
 fn steps(mut opt: impl Optimizer + 'static, loss: impl Fn() -> Tensor + 'static) -> Option<Built> {
     let step = move || {
@@ -100,6 +168,12 @@ fn steps(mut opt: impl Optimizer + 'static, loss: impl Fn() -> Tensor + 'static)
 }
 
 pub fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
+    if w.kind() == "gpt_forward" {
+        let net = Gpt::new();
+        fill(&net, numbers);
+        let (ids, _) = text(w.int("batch"));
+        return one(move || no_grad(|| net.forward(&ids)));
+    }
     let n = match w.kind() {
         "tiny_step" => 4,
         kind if kind.ends_with("_step") => w.int("batch"),
@@ -147,6 +221,30 @@ pub fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
             let x = tensor(numbers, &[n, 3, 32, 32], 1.0, DType::F32);
             steps(Adam::new(net.parameters()).lr(1e-3), move || net.forward(&x).cross_entropy(&labels))
         }
+        "gpt_step" => {
+            let net = Gpt::new();
+            fill(&net, numbers);
+            let (x, y) = text(n);
+            let y = y.reshape([n * 128]);
+            let opt = AdamW::new(net.parameters()).lr(1e-3).weight_decay(0.01);
+            steps(opt, move || net.forward(&x).reshape([n * 128, 65]).cross_entropy(&y))
+        }
+        "lstm_step" => {
+            let net = Recurrent { lstm: LSTM::new(32, 128).batch_first(true), head: Linear::new(128, 10) };
+            fill(&net, numbers);
+            let x = tensor(numbers, &[n, 64, 32], 1.0, DType::F32);
+            let opt = Adam::new(net.parameters()).lr(1e-3);
+            steps(opt, move || {
+                let (y, _) = net.lstm.forward_with(&x, None);
+                net.head.forward(&y.narrow(1, 63, 1).squeeze(1)).cross_entropy(&labels)
+            })
+        }
         _ => None,
     }
+}
+
+/// The inputs and targets of a language model: each the character after the other.
+fn text(n: usize) -> (Tensor<Int>, Tensor<Int>) {
+    let ids = Tensor::<Int>::from_vec(indices(n * 129, 65), [n, 129]);
+    (ids.narrow(1, 0, 128).contiguous(), ids.narrow(1, 1, 128).contiguous())
 }

@@ -1,7 +1,7 @@
 //! Times what the kernel families and the tape cost: `cargo bench --bench ops -- [PART-OF-A-NAME ..]`.
 //!
-//! Prints the median of many runs. `benches/pytorch.py` times the same workloads in PyTorch; machines differ and are
-//! noisy, so compare the ratios of two runs on one machine, not a time with a time of another day.
+//! Prints the median of many runs. `benches/peers` times other frameworks beside it; machines differ and are noisy, so
+//! compare the ratios of two runs on one machine, not a time with a time of another day.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

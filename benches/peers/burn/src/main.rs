@@ -249,8 +249,8 @@ fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
     let device = device();
     let ranks = || w.shapes().iter().map(Vec::len).max().expect("an operand");
     match w.kind() {
-        "add" | "add_transposed" | "add_recorded" | "exp" | "tanh" | "sigmoid" | "gelu_tanh" | "sum" | "sum_axis" | "max_axis"
-        | "softmax" | "sort" | "matmul" => match ranks() {
+        "add" | "add_transposed" | "add_recorded" | "exp" | "tanh" | "sigmoid" | "gelu_tanh" | "sum" | "sum_axis"
+        | "max_axis" | "softmax" | "sort" | "matmul" => match ranks() {
             1 => elementwise::<1>(w, numbers),
             2 => elementwise::<2>(w, numbers),
             _ => elementwise::<3>(w, numbers),
@@ -284,7 +284,9 @@ fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
         "max_pool" => {
             let a: Tensor<4> = tensor(numbers, w.shapes()[0].clone().try_into().expect("four axes"), 1.0, &device);
             let (k, s, p) = (w.int("kernel"), w.int("stride"), w.int("padding"));
-            one(move || module::max_pool2d(a.clone(), MaxPoolOptions::new([k, k]).with_stride([s, s]).with_padding([p, p])))
+            one(move || {
+                module::max_pool2d(a.clone(), MaxPoolOptions::new([k, k]).with_stride([s, s]).with_padding([p, p]))
+            })
         }
         "conv" | "conv_backward" => {
             let four = |name: &str| <[usize; 4]>::try_from(w.sizes(name)).expect("four axes");

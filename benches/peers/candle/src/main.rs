@@ -78,7 +78,9 @@ impl Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         // As candle_nn::Linear does for inputs of three axes: one product instead of a batch of them.
         let y = match *x.dims() {
-            [n, length, width] => x.reshape((n * length, width))?.matmul(&self.weight.t()?)?.reshape((n, length, ()))?,
+            [n, length, width] => {
+                x.reshape((n * length, width))?.matmul(&self.weight.t()?)?.reshape((n, length, ()))?
+            }
             _ => x.matmul(&self.weight.t()?)?,
         };
         y.broadcast_add(&self.bias)
@@ -127,9 +129,14 @@ impl Gpt {
             true => norm.normalise(x),
             false => candle_nn::ops::layer_norm(x, &norm.weight, &norm.bias, 1e-5),
         };
-        let mut x = self.tokens.embedding(&ids.flatten_all()?)?.reshape((n, length, 128))?.broadcast_add(&self.places)?;
+        let mut x =
+            self.tokens.embedding(&ids.flatten_all()?)?.reshape((n, length, 128))?.broadcast_add(&self.places)?;
         for b in &self.blocks {
-            let qkv = b.qkv.forward(&normalise(&b.norms[0], &x)?)?.reshape((n, length, 3, 4, 32))?.permute((2, 0, 3, 1, 4))?;
+            let qkv = b
+                .qkv
+                .forward(&normalise(&b.norms[0], &x)?)?
+                .reshape((n, length, 3, 4, 32))?
+                .permute((2, 0, 3, 1, 4))?;
             let part = |i| qkv.get(i)?.contiguous();
             let (q, k, v) = (part(0)?, part(1)?, part(2)?);
             let scores = (q.matmul(&k.t()?)? / 32f64.sqrt())?.broadcast_add(&self.mask)?;
@@ -216,7 +223,8 @@ fn training(w: &Workload) -> Option<Built> {
 
 fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
     let dtype = if w.is_f64() { DType::F64 } else { DType::F32 };
-    let operands = |numbers: &mut Numbers| w.shapes().iter().map(|s| tensor(numbers, s, 1.0, dtype)).collect::<Vec<_>>();
+    let operands =
+        |numbers: &mut Numbers| w.shapes().iter().map(|s| tensor(numbers, s, 1.0, dtype)).collect::<Vec<_>>();
     match w.kind() {
         "add" | "matmul" => {
             let t = operands(numbers);
@@ -296,7 +304,9 @@ fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
             let g = tensor(numbers, &shape, 1.0, dtype);
             let both = Rc::new(move || {
                 let grads = (x.conv2d(&kernel, padding, stride, 1, groups)? * &g)?.sum_all()?.backward()?;
-                Ok::<_, candle_core::Error>([x.as_tensor(), kernel.as_tensor()].map(|v| grads.get(v).expect("a gradient").clone()))
+                Ok::<_, candle_core::Error>(
+                    [x.as_tensor(), kernel.as_tensor()].map(|v| grads.get(v).expect("a gradient").clone()),
+                )
             });
             let timed = both.clone();
             Some(Built {
@@ -312,7 +322,9 @@ fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
             // Gradients come from a backward pass only: of a product with what they are to be.
             let mut loss = Tensor::new(0f32, &CPU).expect("a number");
             for v in &vars {
-                loss = (loss + (v.as_tensor() * tensor(numbers, &[n], 1.0, dtype)).and_then(|t| t.sum_all()).expect("runs")).expect("runs");
+                loss = (loss
+                    + (v.as_tensor() * tensor(numbers, &[n], 1.0, dtype)).and_then(|t| t.sum_all()).expect("runs"))
+                .expect("runs");
             }
             let grads = loss.backward().expect("runs");
             let opt = Rc::new(std::cell::RefCell::new(adam(vars.clone(), 0.01)));

@@ -41,7 +41,9 @@ impl Workload {
 
     pub fn shapes(&self) -> Vec<Vec<usize>> {
         let list = self.0["shapes"].as_array().expect("shapes");
-        list.iter().map(|s| s.as_array().expect("a shape").iter().map(|n| n.as_u64().expect("a size") as usize).collect()).collect()
+        list.iter()
+            .map(|s| s.as_array().expect("a shape").iter().map(|n| n.as_u64().expect("a size") as usize).collect())
+            .collect()
     }
 }
 
@@ -156,7 +158,12 @@ pub struct Built {
 }
 
 /// Runs all workloads that `build` knows, and prints a line for each.
-pub fn main(options: &Options, name: &str, version: &str, mut build: impl FnMut(&Workload, &mut Numbers) -> Option<Built>) {
+pub fn main(
+    options: &Options,
+    name: &str,
+    version: &str,
+    mut build: impl FnMut(&Workload, &mut Numbers) -> Option<Built>,
+) {
     println!("{}", serde_json::json!({"versions": {name: version}}));
     for w in &options.workloads {
         if let "peak_flops" | "peak_bytes" = w.kind() {

@@ -42,9 +42,8 @@ fn one_of(t: Vec<Tensor>, f: impl Fn(&Tensor, &Tensor) -> Tensor + 'static) -> O
 
 fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
     let dtype = if w.is_f64() { DType::F64 } else { DType::F32 };
-    let operands = |numbers: &mut Numbers| -> Vec<Tensor> {
-        w.shapes().iter().map(|s| tensor(numbers, s, 1.0, dtype)).collect()
-    };
+    let operands =
+        |numbers: &mut Numbers| -> Vec<Tensor> { w.shapes().iter().map(|s| tensor(numbers, s, 1.0, dtype)).collect() };
     match w.kind() {
         "add" => one_of(operands(numbers), |a, b| a + b),
         "add_transposed" => one_of(operands(numbers), |a, b| a.t() + b),
@@ -97,7 +96,8 @@ fn build(w: &Workload, numbers: &mut Numbers) -> Option<Built> {
         "conv" | "conv_backward" => {
             let x = tensor(numbers, &w.sizes("x"), 1.0, dtype);
             let kernel = tensor(numbers, &w.sizes("w"), 0.1, dtype);
-            let options = Conv2dOptions::new().stride(w.int("stride")).padding(w.int("padding")).groups(w.int("groups"));
+            let options =
+                Conv2dOptions::new().stride(w.int("stride")).padding(w.int("padding")).groups(w.int("groups"));
             if w.kind() == "conv" {
                 return one(move || x.conv2d(&kernel, None, options));
             }

@@ -73,7 +73,10 @@ impl ResNet {
         ResNet {
             stem: Conv2d::new(3, 32, 3).padding(1).bias(false),
             norm: BatchNorm2d::new(32),
-            blocks: Sequential::new().push(Block::new(32, 32, 1)).push(Block::new(32, 64, 2)).push(Block::new(64, 64, 1)),
+            blocks: Sequential::new()
+                .push(Block::new(32, 32, 1))
+                .push(Block::new(32, 64, 2))
+                .push(Block::new(64, 64, 1)),
             head: Linear::new(64, 10),
         }
     }

@@ -106,7 +106,7 @@ fn variants(attrs: &Attrs) -> Vec<Attrs> {
         match value {
             Value::Int(_) => EXTREMES.iter().for_each(|&v| put(Value::Int(v))),
             Value::Ints(v) => {
-                put(Value::Ints(Box::new([])));
+                put(Value::Ints(Default::default()));
                 put(Value::Ints([&v[..], &[1]].concat().into()));
                 for i in 0..v.len() {
                     for extreme in EXTREMES {

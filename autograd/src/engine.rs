@@ -169,7 +169,7 @@ impl Engine<'_> {
     /// One use of an edge has been replayed. After the last use of a leaf, its gradient is complete.
     fn used(&mut self, edge: &Edge) {
         match edge {
-            Edge::Cut(cut) => self.cuts.note(*cut),
+            Edge::Cut(cut) => self.cuts.note(**cut),
             Edge::Leaf(leaf) => {
                 if let Some(left) = self.uses.get_mut(&leaf.id) {
                     *left -= 1;

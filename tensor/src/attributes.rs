@@ -16,8 +16,8 @@ pub enum Value {
     Int(i64),
     /// A number.
     Float(f64),
-    /// Axes, sizes, strides.
-    Ints(Box<[i64]>),
+    /// Axes, sizes, strides. Up to two lie in place.
+    Ints(SmallVec<[i64; 2]>),
     /// Numbers, one for each class or the like.
     Floats(Box<[f64]>),
     /// A precision.
@@ -83,7 +83,7 @@ impl From<&[i64]> for Value {
 }
 impl<const N: usize> From<[i64; N]> for Value {
     fn from(v: [i64; N]) -> Value {
-        Value::Ints(v.into())
+        Value::from(&v[..])
     }
 }
 impl<const N: usize> From<[usize; N]> for Value {
@@ -116,7 +116,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// The attributes of a call: data, by name. One attribute costs no allocation.
+/// The attributes of a call: data, by name. Two attributes cost no allocation.
 ///
 /// ```
 /// use wengert_tensor::DType;
@@ -131,7 +131,7 @@ impl fmt::Display for Value {
 /// assert!(attrs.get("eps").is_none() && attrs.iter().count() == 5);
 /// ```
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Attrs(SmallVec<[(&'static str, Value); 1]>);
+pub struct Attrs(SmallVec<[(&'static str, Value); 2]>);
 
 /// Attributes by name: `attrs! { axis: -1, keepdim: true }`.
 #[macro_export]
@@ -146,8 +146,9 @@ impl Attrs {
     pub const NONE: Attrs = Attrs(SmallVec::new_const());
 
     /// Attributes from names and values, see [`attrs!`](crate::attrs).
+    #[inline]
     pub fn from_pairs<const N: usize>(pairs: [(&'static str, Value); N]) -> Attrs {
-        let mut attrs = Attrs::NONE;
+        let mut attrs = Attrs(SmallVec::with_capacity(N));
         for pair in pairs {
             attrs.0.push(pair);
         }

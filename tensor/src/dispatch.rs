@@ -93,16 +93,19 @@ pub struct Needs(u64);
 
 impl Needs {
     /// Whether input `i` is in the set.
+    #[inline]
     pub fn has(self, i: usize) -> bool {
         self.0 >> i.min(63) & 1 == 1
     }
 
     /// Adds input `i`.
+    #[inline]
     pub fn add(&mut self, i: usize) {
         self.0 |= 1 << i.min(63);
     }
 
     /// Whether the set is empty.
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -176,6 +179,7 @@ pub enum Arg<'a> {
 
 impl Arg<'_> {
     /// The tensor.
+    #[inline]
     pub fn tensor(&self) -> &AnyTensor {
         match self {
             Arg::Ref(t) => t,
@@ -229,11 +233,13 @@ pub struct Call<'a, 'b> {
 
 impl Call<'_, '_> {
     /// The attributes.
+    #[inline]
     pub fn attrs(&self) -> &Attrs {
         self.attrs
     }
 
     /// The number of inputs.
+    #[inline]
     pub fn len(&self) -> usize {
         self.inputs.len()
     }
@@ -244,6 +250,7 @@ impl Call<'_, '_> {
     }
 
     /// Input `i`.
+    #[inline]
     pub fn input(&self, i: usize) -> &AnyTensor {
         self.inputs[i].tensor()
     }
@@ -251,6 +258,7 @@ impl Call<'_, '_> {
     /// The buffer of input `i`, to write the output into: if the input was handed over, no one else shares its
     /// buffer, its gradient rule does not need it, and it is dense. The input's elements are gone then (they are in
     /// the buffer); its shape and precision remain.
+    #[inline]
     pub fn reuse(&mut self, i: usize) -> Option<Storage> {
         match &mut self.inputs[i] {
             Arg::Own(t) if !self.keep.has(i) && t.layout().is_dense() => t.take_unique_storage(),
@@ -262,6 +270,7 @@ impl Call<'_, '_> {
     ///
     /// # Errors
     /// If they differ; the message names both and the cast.
+    #[inline]
     pub fn same_dtype(&self) -> Result<DType> {
         self.same_dtype_of(0..self.len())
     }
@@ -275,11 +284,16 @@ impl Call<'_, '_> {
         let first = dtypes.next().expect("at least one input is named");
         match dtypes.find(|&d| d != first) {
             None => Ok(first),
-            Some(other) => Err(Error::new(format!("precisions differ: {first} and {other}"))
-                .kind_of(ErrorKind::DType)
-                .help(format!("nothing is promoted silently: cast one of them with to_dtype(DType::{first})"))),
+            Some(other) => Err(precisions_differ(first, other)),
         }
     }
+}
+
+#[cold]
+fn precisions_differ(first: DType, other: DType) -> Error {
+    Error::new(format!("precisions differ: {first} and {other}"))
+        .kind_of(ErrorKind::DType)
+        .help(format!("nothing is promoted silently: cast one of them with to_dtype(DType::{first})"))
 }
 
 /// Calls an operation: the way of every operation of this crate, and of interpreters that hold operations as data.
@@ -311,7 +325,13 @@ pub fn apply(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>]) -> Result<Ou
 /// [`apply`] for an operation with one output of kind `K`.
 #[track_caller]
 pub(crate) fn apply1<K: Kind>(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>]) -> Result<Tensor<K>> {
-    apply(op, attrs, inputs)?.swap_remove(0).downcast()
+    the_one(apply(op, attrs, inputs)?).downcast()
+}
+
+/// The output of an operation that has one.
+#[inline]
+fn the_one(mut outputs: Outputs) -> AnyTensor {
+    outputs.pop().expect("an operation has an output")
 }
 
 /// Calls a user's operation, see [`CustomOp`].
@@ -323,12 +343,12 @@ pub fn apply_custom(op: Arc<dyn CustomOp>, inputs: &[&AnyTensor]) -> Result<Tens
     let (intercepted, backward) = MODE.with(|m| (m.intercepted.get(), m.backward.get()));
     let at = backward.map_or(Location::caller(), |b| b.1);
     let mut inputs: SmallVec<[Arg<'_>; 3]> = inputs.iter().map(|t| Arg::Ref(t)).collect();
-    let mut outputs = if intercepted {
+    let outputs = if intercepted {
         intercept(&OpRef::Custom(op), Attrs::NONE, &mut inputs, at)?
     } else {
         run_custom(&op, &mut inputs, at)?
     };
-    outputs.swap_remove(0).downcast()
+    the_one(outputs).downcast()
 }
 
 fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Location<'static>) -> Result<Outputs> {
@@ -351,7 +371,10 @@ fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Locat
         Ok(outputs) => outputs,
         Err(e) => return Err(describe(e, op.name, op.operands, inputs, at)),
     };
-    flow.connect(|| OpRef::Static(op), attrs, saves, inputs, &mut outputs, at);
+    outputs.iter_mut().for_each(|out| out.place(op.name, at));
+    if flow.is_tracked() {
+        flow.connect(OpRef::Static(op), attrs, saves, inputs, &mut outputs, at);
+    }
     Ok(outputs)
 }
 
@@ -370,7 +393,10 @@ fn run_custom(op: &Arc<dyn CustomOp>, inputs: &mut [Arg<'_>], at: &'static Locat
     let output = crate::tape::no_grad(|| op.forward(&plain))
         .map_err(|e| if e.has_op() { e } else { describe(e, op.name(), &["input"], inputs, at) })?;
     let mut outputs: Outputs = smallvec::smallvec![output.into_any().with_edge(Edge::None)];
-    flow.connect(|| OpRef::Custom(op.clone()), Attrs::NONE, op.saves(), inputs, &mut outputs, at);
+    outputs.iter_mut().for_each(|out| out.place(op.name(), at));
+    if flow.is_tracked() {
+        flow.connect(OpRef::Custom(op.clone()), Attrs::NONE, op.saves(), inputs, &mut outputs, at);
+    }
     Ok(outputs)
 }
 
@@ -378,25 +404,21 @@ fn run_custom(op: &Arc<dyn CustomOp>, inputs: &mut [Arg<'_>], at: &'static Locat
 struct Flow {
     needs: Needs,
     enabled: bool,
-    cut: Option<Cut>,
+    cut: bool,
     marks: u64,
 }
 
 impl Flow {
+    #[inline]
     fn of(inputs: &[Arg<'_>]) -> Flow {
-        let mut flow = Flow { needs: Needs::default(), enabled: true, cut: None, marks: 0 };
+        let mut flow = Flow { needs: Needs::default(), enabled: true, cut: false, marks: 0 };
         for (i, arg) in inputs.iter().enumerate() {
             match arg.tensor().edge() {
-                Edge::None => {}
-                Edge::Cut(cut) => {
-                    flow.marks |= cut.marks;
-                    flow.cut.get_or_insert(*cut);
-                }
-                edge => {
-                    flow.marks |= edge.marks();
-                    flow.needs.add(i);
-                }
+                Edge::None => continue,
+                Edge::Cut(_) => flow.cut = true,
+                Edge::Leaf(_) | Edge::Node(..) => flow.needs.add(i),
             }
+            flow.marks |= arg.tensor().edge().marks();
         }
         if !flow.needs.is_empty() {
             flow.enabled = MODE.with(|m| m.grad.get());
@@ -408,39 +430,48 @@ impl Flow {
         self.enabled && !self.needs.is_empty()
     }
 
-    /// Places the outputs and connects them to the inputs.
+    /// Whether an input came from a leaf, also where the way back was cut.
+    fn is_tracked(&self) -> bool {
+        self.cut || !self.needs.is_empty()
+    }
+
+    /// Connects the outputs to the inputs, or says why they are not.
     fn connect(
         self,
-        op: impl Fn() -> OpRef,
+        op: OpRef,
         attrs: Attrs,
         saves: Saves,
         inputs: &[Arg<'_>],
         outputs: &mut Outputs,
         at: &'static Location<'static>,
     ) {
-        if self.needs.is_empty() && self.cut.is_none() {
-            // The common untracked case.
-            for out in outputs.iter_mut() {
-                out.place(|| op().name(), at);
-            }
-            return;
-        }
-        let op = op();
-        let name = op.name();
+        let (name, marks) = (op.name(), self.marks);
+        let cut = |kind| Edge::Cut(Arc::new(Cut { kind, op: name, at, marks }));
         let any_float = outputs.iter().any(|t| t.dtype().is_float());
         let node = (self.records() && any_float).then(|| Node::record(op, attrs, saves, inputs, outputs, at));
-        for (k, out) in outputs.iter_mut().enumerate() {
-            out.place(|| name, at);
-            let cut = |kind| Edge::Cut(Cut { kind, op: name, at, marks: self.marks });
-            let edge = match &node {
-                Some(node) if out.dtype().is_float() => Edge::Node(node.clone(), k as u32),
-                Some(_) => cut(CutKind::NotFloat),
-                None if self.records() => cut(CutKind::NotFloat),
-                None if !self.needs.is_empty() => cut(CutKind::NoGrad),
-                None => self.cut.map_or(Edge::None, |c| Edge::Cut(Cut { marks: self.marks, ..c })),
+        let nodes = std::iter::repeat_n(node, outputs.len());
+        for ((k, out), node) in outputs.iter_mut().enumerate().zip(nodes) {
+            let edge = match node {
+                Some(node) if out.dtype().is_float() => Edge::Node(node, k as u32),
+                _ if self.records() => cut(CutKind::NotFloat),
+                _ if !self.needs.is_empty() => cut(CutKind::NoGrad),
+                _ => inherited(inputs, marks),
             };
             out.set_edge(edge);
         }
+    }
+}
+
+/// The first cut on the way to some inputs, for the leaves upstream of all of them.
+fn inherited(inputs: &[Arg<'_>], marks: u64) -> Edge {
+    let cuts = inputs.iter().filter_map(|arg| match arg.tensor().edge() {
+        Edge::Cut(cut) => Some(cut),
+        _ => None,
+    });
+    match cuts.into_iter().next() {
+        None => Edge::None,
+        Some(cut) if cut.marks == marks => Edge::Cut(cut.clone()),
+        Some(cut) => Edge::Cut(Arc::new(Cut { marks, ..**cut })),
     }
 }
 

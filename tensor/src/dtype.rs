@@ -60,6 +60,7 @@ impl DType {
     pub const INTS: [DType; 4] = [DType::I64, DType::I32, DType::U8, DType::I8];
 
     /// Bytes per element.
+    #[inline]
     pub const fn size(self) -> usize {
         match self {
             DType::F64 | DType::I64 => 8,
@@ -70,11 +71,13 @@ impl DType {
     }
 
     /// Whether this is a float precision.
+    #[inline]
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)
     }
 
     /// Whether this is an integer precision.
+    #[inline]
     pub const fn is_int(self) -> bool {
         matches!(self, DType::I64 | DType::I32 | DType::U8 | DType::I8)
     }

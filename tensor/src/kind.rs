@@ -55,6 +55,7 @@ impl sealed::Sealed for Bool {}
 
 impl Kind for Float {
     const NAME: &'static str = "Float";
+    #[inline]
     fn holds(dtype: DType) -> bool {
         dtype.is_float()
     }
@@ -65,6 +66,7 @@ impl Kind for Float {
 
 impl Kind for Int {
     const NAME: &'static str = "Int";
+    #[inline]
     fn holds(dtype: DType) -> bool {
         dtype.is_int()
     }
@@ -75,6 +77,7 @@ impl Kind for Int {
 
 impl Kind for Bool {
     const NAME: &'static str = "Bool";
+    #[inline]
     fn holds(dtype: DType) -> bool {
         dtype == DType::Bool
     }

@@ -38,41 +38,65 @@ pub type Strides = SmallVec<[isize; 4]>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     shape: Shape,
-    strided: Option<Box<Strided>>,
+    strided: Steps,
 }
 
+/// Strides and an offset; `None` where the elements are row-major from the buffer's start.
+pub(crate) type Steps = Option<Box<Strided>>;
+
 #[derive(Clone, Debug, PartialEq)]
-struct Strided {
+pub(crate) struct Strided {
     strides: Strides,
     offset: usize,
 }
 
+/// Whether elements with these strides follow one another in row-major order.
+fn is_row_major(shape: &Shape, strides: &Strides) -> bool {
+    let mut step = 1isize;
+    shape.iter().zip(strides).rev().all(|(&size, &stride)| {
+        let follows = size == 1 || stride == step;
+        step *= size as isize;
+        follows
+    })
+}
+
 impl Layout {
     /// The dense layout of a shape: row-major, from the buffer's start.
+    #[inline]
     pub fn dense(shape: Shape) -> Layout {
         Layout { shape, strided: None }
     }
 
     /// A layout with its strides and offset. One that turns out dense is kept as such.
     pub fn strided(shape: Shape, strides: Strides, offset: usize) -> Layout {
-        let mut layout = Layout { shape, strided: Some(Box::new(Strided { strides, offset })) };
-        if offset == 0 && layout.contiguous().is_some() {
-            layout.strided = None;
-        }
-        layout
+        let dense = offset == 0 && (shape.elements() == 0 || is_row_major(&shape, &strides));
+        Layout { shape, strided: (!dense).then(|| Box::new(Strided { strides, offset })) }
+    }
+
+    /// How to get from a shape to the positions of its elements.
+    pub(crate) fn steps(&self) -> &Steps {
+        &self.strided
+    }
+
+    /// The layout of a shape, with the [`steps`](Self::steps) of another of that shape.
+    pub(crate) fn with_steps(shape: Shape, steps: Steps) -> Layout {
+        Layout { shape, strided: steps }
     }
 
     /// The sizes along each axis.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// The number of elements.
+    #[inline]
     pub fn elements(&self) -> usize {
         self.shape.elements()
     }
 
     /// Whether the elements are row-major from the buffer's start.
+    #[inline]
     pub fn is_dense(&self) -> bool {
         self.strided.is_none()
     }
@@ -97,16 +121,14 @@ impl Layout {
         if n == 0 {
             return Some(0..0);
         }
-        let mut step = 1isize;
-        for (&size, &stride) in self.shape.iter().zip(&s.strides).rev() {
-            if size != 1 {
-                if stride != step {
-                    return None;
-                }
-                step *= size as isize;
-            }
-        }
-        Some(s.offset..s.offset + n)
+        is_row_major(&self.shape, &s.strides).then(|| s.offset..s.offset + n)
+    }
+
+    /// [`contiguous`](Self::contiguous) for a caller who knows that there are `n` elements.
+    #[inline]
+    pub(crate) fn run_of(&self, n: usize) -> Option<Range<usize>> {
+        debug_assert_eq!(n, self.elements());
+        if self.is_dense() { Some(0..n) } else { self.contiguous() }
     }
 
     /// The smallest range of buffer positions that covers every element. Empty for an empty tensor.
@@ -125,6 +147,9 @@ impl Layout {
 
     /// The layout with axes reordered: axis `i` of the result is axis `order[i]` of this one.
     pub fn permute(&self, order: &[usize]) -> Layout {
+        if order.iter().enumerate().all(|(i, &axis)| i == axis) {
+            return self.clone();
+        }
         let strides = self.strides();
         Layout::strided(
             order.iter().map(|&a| self.shape[a]).collect(),

@@ -30,31 +30,42 @@ pub const MAX_RANK: usize = 16;
 /// assert_eq!((t.rank(), t.axis(-1).unwrap(), &t.axes(&[0, -2]).unwrap()[..]), (3, 2, &[0, 1][..]));
 /// assert_eq!((Shape::scalar().elements(), Shape::from([usize::MAX, 2]).checked_elements()), (1, None));
 /// ```
-#[derive(PartialEq, Eq, Hash, Default)]
-pub struct Shape(SmallVec<[usize; 4]>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Shape(Sizes);
 
-impl Clone for Shape {
-    // Every operation copies shapes: by memory, where the derived form goes element by element.
-    #[inline]
-    fn clone(&self) -> Shape {
-        Shape(SmallVec::from_slice(&self.0))
+/// Every operation copies and compares shapes: nearly all have so few sizes that they lie in place, in a field of fixed
+/// length with zeros behind the rank.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Sizes {
+    Few { rank: u32, sizes: [usize; FEW] },
+    Many(Box<[usize]>),
+}
+
+/// Sizes that lie in place.
+const FEW: usize = 4;
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape::scalar()
     }
 }
 
 impl Shape {
     /// The shape of rank 0.
     pub const fn scalar() -> Shape {
-        Shape(SmallVec::new_const())
+        Shape(Sizes::Few { rank: 0, sizes: [0; FEW] })
     }
 
     /// The number of axes.
+    #[inline]
     pub fn rank(&self) -> usize {
-        self.0.len()
+        self.len()
     }
 
     /// The number of elements: the product of the sizes, 1 for rank 0.
+    #[inline]
     pub fn elements(&self) -> usize {
-        self.0.iter().product()
+        self.iter().product()
     }
 
     /// The number of elements, or `None` where memory cannot address them.
@@ -63,7 +74,7 @@ impl Shape {
     pub fn checked_elements(&self) -> Option<usize> {
         // The largest element has 8 bytes, and an allocation is at most `isize::MAX` bytes.
         const MOST: usize = isize::MAX as usize / 16;
-        let filled = self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
+        let filled = self.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
         (filled <= MOST).then(|| self.elements())
     }
 
@@ -80,7 +91,7 @@ impl Shape {
 
     /// Appends an axis of size `size`.
     pub fn push(&mut self, size: usize) {
-        self.0.push(size);
+        self.insert(self.rank(), size);
     }
 
     /// Inserts an axis of size `size` at position `axis`.
@@ -88,7 +99,8 @@ impl Shape {
     /// # Panics
     /// If `axis` is larger than the rank.
     pub fn insert(&mut self, axis: usize, size: usize) {
-        self.0.insert(axis, size);
+        assert!(axis <= self.rank(), "there is no place {axis} in shape {self}");
+        *self = self[..axis].iter().copied().chain([size]).chain(self[axis..].iter().copied()).collect();
     }
 
     /// Removes the axis at position `axis` and returns its size.
@@ -96,7 +108,9 @@ impl Shape {
     /// # Panics
     /// If there is no such axis.
     pub fn remove(&mut self, axis: usize) -> usize {
-        self.0.remove(axis)
+        let size = self[axis];
+        *self = self[..axis].iter().chain(&self[axis + 1..]).copied().collect();
+        size
     }
 
     /// The axis that `axis` names, counted from the end where it is negative.
@@ -135,7 +149,7 @@ impl Shape {
     pub fn strides(&self) -> SmallVec<[isize; 4]> {
         let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, self.rank());
         let mut step = 1isize;
-        for (stride, &size) in strides.iter_mut().zip(self.0.iter()).rev() {
+        for (stride, &size) in strides.iter_mut().zip(self.iter()).rev() {
             *stride = step;
             step *= size.max(1) as isize;
         }
@@ -146,7 +160,7 @@ impl Shape {
     pub(crate) fn position(&self, number: usize) -> SmallVec<[usize; 4]> {
         let mut rest = number;
         let mut position: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.rank());
-        for (p, &size) in position.iter_mut().zip(self.0.iter()).rev() {
+        for (p, &size) in position.iter_mut().zip(self.iter()).rev() {
             *p = rest % size.max(1);
             rest /= size.max(1);
         }
@@ -164,8 +178,11 @@ impl Shape {
     /// assert_eq!(s, Shape::from([3, 4]));
     /// ```
     pub fn broadcast(&self, other: &Shape) -> Result<Shape> {
+        if self == other {
+            return Ok(self.clone());
+        }
         let rank = self.rank().max(other.rank());
-        let mut out = Shape(SmallVec::from_elem(1, rank));
+        let mut out: Shape = std::iter::repeat_n(1, rank).collect();
         for back in 1..=rank {
             let a = if back <= self.rank() { self[self.rank() - back] } else { 1 };
             let b = if back <= other.rank() { other[other.rank() - back] } else { 1 };
@@ -208,20 +225,28 @@ fn broadcast_hint(lhs: &Shape, rhs: &Shape) -> Option<String> {
 
 impl Deref for Shape {
     type Target = [usize];
+    #[inline]
     fn deref(&self) -> &[usize] {
-        &self.0
+        match &self.0 {
+            Sizes::Few { rank, sizes } => &sizes[..*rank as usize],
+            Sizes::Many(sizes) => sizes,
+        }
     }
 }
 
 impl DerefMut for Shape {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [usize] {
-        &mut self.0
+        match &mut self.0 {
+            Sizes::Few { rank, sizes } => &mut sizes[..*rank as usize],
+            Sizes::Many(sizes) => sizes,
+        }
     }
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter()).finish()
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -232,32 +257,45 @@ impl fmt::Debug for Shape {
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
+    #[inline]
     fn from(sizes: [usize; N]) -> Shape {
-        Shape(SmallVec::from_slice(&sizes))
+        sizes.into_iter().collect()
     }
 }
 
 impl From<&[usize]> for Shape {
+    #[inline]
     fn from(sizes: &[usize]) -> Shape {
-        Shape(SmallVec::from_slice(sizes))
+        sizes.iter().copied().collect()
     }
 }
 
 impl FromIterator<usize> for Shape {
-    fn from_iter<I: IntoIterator<Item = usize>>(sizes: I) -> Shape {
-        Shape(sizes.into_iter().collect())
+    #[inline]
+    fn from_iter<I: IntoIterator<Item = usize>>(iter: I) -> Shape {
+        let (mut rank, mut sizes) = (0, [0; FEW]);
+        let mut iter = iter.into_iter();
+        for place in &mut sizes {
+            let Some(size) = iter.next() else { return Shape(Sizes::Few { rank, sizes }) };
+            *place = size;
+            rank += 1;
+        }
+        match iter.next() {
+            None => Shape(Sizes::Few { rank, sizes }),
+            Some(next) => Shape(Sizes::Many(sizes.into_iter().chain([next]).chain(iter).collect())),
+        }
     }
 }
 
 impl PartialEq<[usize]> for Shape {
     fn eq(&self, other: &[usize]) -> bool {
-        self.0.as_slice() == other
+        self[..] == *other
     }
 }
 
 impl<const N: usize> PartialEq<[usize; N]> for Shape {
     fn eq(&self, other: &[usize; N]) -> bool {
-        self.0.as_slice() == other
+        self[..] == other[..]
     }
 }
 

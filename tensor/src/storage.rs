@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
+use std::ptr::NonNull;
+use std::sync::Mutex;
 #[cfg(debug_assertions)]
 use std::sync::atomic::AtomicIsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -17,9 +18,17 @@ use crate::error::{Error, ErrorKind, Result};
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Memory for elements. The length is that of its pool class, at least what was asked for.
+/// Memory for elements, and how many handles share it. The length is that of its pool class, at least what was asked
+/// for.
 struct Buffer {
+    handles: AtomicUsize,
     lines: Vec<Line>,
+}
+
+impl Buffer {
+    fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
 }
 
 #[cfg(debug_assertions)]
@@ -95,9 +104,16 @@ impl OutOfMemory {
 /// apply(&LOOK, Attrs::NONE, &mut [tensor![1.0, 2.0].into()]).unwrap();
 /// ```
 pub struct Storage {
-    // `None` while dropping, and where the buffer was moved out.
-    buffer: Option<Arc<Buffer>>,
+    // From `Box::into_raw`; `None` where the buffer was moved out. Not an `Arc`, which needs a locked instruction to
+    // tell whether a handle is alone: every operation asks that of its result at least twice.
+    buffer: Option<NonNull<Buffer>>,
 }
+
+// SAFETY: handles share the buffer as those of an `Arc` do: it is read through any of them, written only through one that
+// is alone, and freed by the last. Lines of bytes may be sent and shared.
+unsafe impl Send for Storage {}
+// SAFETY: as above.
+unsafe impl Sync for Storage {}
 
 impl Storage {
     /// Memory for `len` elements with arbitrary (but initialised) contents, for a kernel to overwrite.
@@ -106,10 +122,11 @@ impl Storage {
     /// operation that is running.
     pub(crate) fn stale<T: Element>(len: usize) -> Storage {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        let buffer = pool::take(lines);
+        let mut buffer = pool::take(lines);
+        *buffer.handles.get_mut() = 1;
         #[cfg(debug_assertions)]
         LIVE_BUFFERS.fetch_add(1, Ordering::SeqCst);
-        Storage { buffer: Some(buffer) }
+        Storage { buffer: NonNull::new(Box::into_raw(buffer)) }
     }
 
     /// Memory for `len` zeros.
@@ -138,59 +155,72 @@ impl Storage {
         s
     }
 
-    fn buffer(&self) -> &Arc<Buffer> {
-        static NONE: std::sync::LazyLock<Arc<Buffer>> =
-            std::sync::LazyLock::new(|| Arc::new(Buffer { lines: Vec::new() }));
-        self.buffer.as_ref().unwrap_or_else(|| &NONE)
+    #[inline]
+    fn buffer(&self) -> Option<&Buffer> {
+        // SAFETY: a handle keeps its buffer alive.
+        self.buffer.map(|buffer| unsafe { buffer.as_ref() })
     }
 
     /// The whole buffer as elements of `T`; at least as long as was asked for.
+    #[inline]
     pub(crate) fn slice<T: Element>(&self) -> &[T] {
-        bytemuck::cast_slice(&self.buffer().lines)
+        bytemuck::cast_slice(self.buffer().map_or(&[], |buffer| &buffer.lines))
     }
 
     /// The whole buffer as elements of `T`, if no other tensor shares it.
+    #[inline]
     pub(crate) fn unique_mut<T: Element>(&mut self) -> Option<&mut [T]> {
-        let buffer = Arc::get_mut(self.buffer.as_mut()?)?;
+        if !self.is_unique() {
+            return None;
+        }
+        // SAFETY: this is the only handle, borrowed mutably: no one else reads or writes, and none can be cloned.
+        let buffer = unsafe { self.buffer?.as_mut() };
         Some(bytemuck::cast_slice_mut(&mut buffer.lines))
     }
 
     /// Whether no other tensor shares this buffer.
+    #[inline]
     pub fn is_unique(&self) -> bool {
-        Arc::strong_count(self.buffer()) == 1
+        // Acquire: what former handles did to the buffer lies before what this one does next.
+        self.buffer().is_some_and(|buffer| buffer.handles.load(Ordering::Acquire) == 1)
     }
 
     /// Whether both share one buffer.
     pub fn shares_with(&self, other: &Storage) -> bool {
-        Arc::ptr_eq(self.buffer(), other.buffer())
+        self.buffer == other.buffer
     }
 
     /// Bytes of memory held, which may exceed what the elements need.
     pub fn bytes(&self) -> usize {
-        self.buffer().lines.len() * size_of::<Line>()
+        self.buffer().map_or(0, Buffer::bytes)
     }
 }
 
 impl Clone for Storage {
+    #[inline]
     fn clone(&self) -> Storage {
-        Storage { buffer: self.buffer.clone() }
+        if let Some(buffer) = self.buffer() {
+            // Relaxed: whoever clones has a handle, and that one keeps the buffer. Handles that are never dropped would
+            // have to fill the address space before this wraps.
+            buffer.handles.fetch_add(1, Ordering::Relaxed);
+        }
+        Storage { buffer: self.buffer }
     }
 }
 
 impl Drop for Storage {
+    #[inline]
     fn drop(&mut self) {
-        let Some(mut buffer) = self.buffer.take() else { return };
-        if Arc::get_mut(&mut buffer).is_some() {
-            #[cfg(debug_assertions)]
-            LIVE_BUFFERS.fetch_sub(1, Ordering::SeqCst);
-            pool::give(buffer);
+        let Some(buffer) = self.buffer else { return };
+        // Release: what this handle did lies before what the last one does; acquire: that one sees it.
+        let leaves = |buffer: &Buffer| buffer.handles.fetch_sub(1, Ordering::AcqRel) == 1;
+        if !(self.is_unique() || self.buffer().is_some_and(leaves)) {
             return;
         }
-        // Two last handles dropped at once both see the other: then the one that comes last frees, past the pool.
-        if Arc::into_inner(buffer).is_some() {
-            #[cfg(debug_assertions)]
-            LIVE_BUFFERS.fetch_sub(1, Ordering::SeqCst);
-        }
+        #[cfg(debug_assertions)]
+        LIVE_BUFFERS.fetch_sub(1, Ordering::SeqCst);
+        // SAFETY: the last handle goes here, and the buffer came from `Box::into_raw`.
+        pool::give(unsafe { Box::from_raw(buffer.as_ptr()) });
     }
 }
 
@@ -234,7 +264,7 @@ mod pool {
 
     /// The free buffers of one owner.
     struct Free {
-        classes: Vec<Vec<Arc<Buffer>>>,
+        classes: Vec<Vec<Box<Buffer>>>,
         bytes: usize,
     }
 
@@ -243,15 +273,15 @@ mod pool {
             Free { classes: Vec::new(), bytes: 0 }
         }
 
-        fn take(&mut self, class: usize) -> Option<Arc<Buffer>> {
+        fn take(&mut self, class: usize) -> Option<Box<Buffer>> {
             let buffer = self.classes.get_mut(class)?.pop()?;
-            self.bytes -= buffer.lines.len() * size_of::<Line>();
+            self.bytes -= buffer.bytes();
             Some(buffer)
         }
 
         /// Keeps the buffer, or returns it where the limit is reached.
-        fn give(&mut self, class: usize, buffer: Arc<Buffer>, limit: usize) -> Option<Arc<Buffer>> {
-            let bytes = buffer.lines.len() * size_of::<Line>();
+        fn give(&mut self, class: usize, buffer: Box<Buffer>, limit: usize) -> Option<Box<Buffer>> {
+            let bytes = buffer.bytes();
             if self.bytes + bytes > limit {
                 return Some(buffer);
             }
@@ -288,7 +318,7 @@ mod pool {
         shared().bytes
     }
 
-    pub(super) fn take(lines: usize) -> Arc<Buffer> {
+    pub(super) fn take(lines: usize) -> Box<Buffer> {
         let (class, lines) = class(lines);
         let found = if lines <= SMALL {
             OWN.try_with(|own| own.borrow_mut().take(class)).ok().flatten()
@@ -299,13 +329,13 @@ mod pool {
             SYSTEM_BUFFERS.fetch_add(1, Ordering::Relaxed);
             // Zeroed by the system, page by page at first touch.
             match bytemuck::try_zeroed_vec(lines) {
-                Ok(lines) => Arc::new(Buffer { lines }),
+                Ok(lines) => Box::new(Buffer { handles: AtomicUsize::new(1), lines }),
                 Err(()) => resume_unwind(Box::new(OutOfMemory { bytes: lines.saturating_mul(size_of::<Line>()) })),
             }
         })
     }
 
-    pub(super) fn give(buffer: Arc<Buffer>) {
+    pub(super) fn give(buffer: Box<Buffer>) {
         let lines = buffer.lines.len();
         let class = class(lines).0;
         // What does not fit is dropped after the borrow or the lock has ended.

@@ -18,7 +18,7 @@ use crate::dispatch::{Arg, Attrs, CustomOp, Op, Saves};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::layout::Layout;
+use crate::layout::{Layout, Steps};
 use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
@@ -55,16 +55,18 @@ pub enum Edge {
     /// It is output number `1` of a recorded operation.
     Node(Arc<Node>, u32),
     /// It came from a tracked tensor, but the way back was cut.
-    Cut(Cut),
+    Cut(Arc<Cut>),
 }
 
 impl Edge {
     /// Whether gradients flow along this edge.
+    #[inline]
     pub fn is_tracked(&self) -> bool {
         matches!(self, Edge::Leaf(_) | Edge::Node(..))
     }
 
     /// A mark of the leaves upstream: bit `id % 64` of each.
+    #[inline]
     pub fn marks(&self) -> u64 {
         match self {
             Edge::None => 0,
@@ -74,6 +76,7 @@ impl Edge {
         }
     }
 
+    #[inline]
     pub(crate) fn depth(&self) -> u32 {
         match self {
             Edge::Node(node, _) => node.depth,
@@ -142,6 +145,7 @@ impl LeafId {
     }
 
     /// The bit that marks this leaf in [`Edge::marks`].
+    #[inline]
     pub fn mark(self) -> u64 {
         1 << (self.0 % 64)
     }
@@ -228,6 +232,7 @@ pub enum OpRef {
 
 impl OpRef {
     /// The operation's name.
+    #[inline]
     pub fn name(&self) -> &'static str {
         match self {
             OpRef::Static(op) => op.name,
@@ -244,12 +249,12 @@ impl OpRef {
     }
 }
 
-/// A tensor kept for the gradient rule: its elements, but no edge, so that a node never owns a way to itself.
+/// A tensor kept for the gradient rule: its elements, but no edge, so that a node never owns a way to itself. Its shape
+/// and precision are those that the node keeps of every input and output.
 #[derive(Clone)]
 struct Saved {
     storage: Storage,
-    layout: Layout,
-    dtype: DType,
+    steps: Steps,
     /// Input `i` is `i`, output `k` is `-1 - k`.
     slot: i32,
 }
@@ -287,41 +292,38 @@ impl Node {
     ) -> Arc<Node> {
         #[cfg(debug_assertions)]
         LIVE_NODES.fetch_add(1, Ordering::SeqCst);
-        let mut node = Node {
+        let keep =
+            |t: &AnyTensor, slot| Saved { storage: t.storage().clone(), steps: t.layout().steps().clone(), slot };
+        let mut saved = SmallVec::new();
+        for (i, arg) in inputs.iter().enumerate().filter(|(i, _)| saves.input(*i)) {
+            saved.push(keep(arg.tensor(), i as i32));
+        }
+        for (k, t) in outputs.iter().enumerate().filter(|(k, _)| saves.output(*k)) {
+            saved.push(keep(t, -1 - k as i32));
+        }
+        let mut shared = Arc::new(Node {
             depth: 0,
             marks: op.tap().map_or(0, LeafId::mark),
             op,
             attrs,
-            inputs: SmallVec::with_capacity(inputs.len()),
-            outputs: SmallVec::with_capacity(outputs.len()),
+            inputs: SmallVec::new(),
+            outputs: SmallVec::new(),
             at,
-            saved: Mutex::new(SavedState::Freed),
-        };
-        let mut saved = SmallVec::new();
-        let keep = |t: &AnyTensor, slot| Saved {
-            storage: t.storage().clone(),
-            layout: t.layout().clone(),
-            dtype: t.dtype(),
-            slot,
-        };
-        for (i, arg) in inputs.iter().enumerate() {
+            saved: Mutex::new(SavedState::Held(saved)),
+        });
+        // Filled where it lies: to move it, full, costs more.
+        let node = Arc::get_mut(&mut shared).expect("no one else has it yet");
+        for arg in inputs {
             let t = arg.tensor();
-            if saves.input(i) {
-                saved.push(keep(t, i as i32));
-            }
-            node.depth = node.depth.max(t.edge().depth());
+            node.depth = t.edge().depth().max(node.depth);
             node.marks |= t.edge().marks();
             node.inputs.push(Input { edge: t.edge().clone(), shape: t.shape().clone(), dtype: t.dtype() });
         }
-        for (k, t) in outputs.iter().enumerate() {
-            if saves.output(k) {
-                saved.push(keep(t, -1 - k as i32));
-            }
+        node.depth += 1;
+        for t in outputs {
             node.outputs.push((t.shape().clone(), t.dtype()));
         }
-        node.depth += 1;
-        node.saved = Mutex::new(SavedState::Held(saved));
-        Arc::new(node)
+        shared
     }
 
     /// Bytes that are kept alive for the gradient rule.
@@ -402,7 +404,10 @@ impl Drop for Node {
         };
         let mut parents: SmallVec<[Trash; 2]> = SmallVec::new();
         for input in &mut self.inputs {
-            if let Edge::Node(node, _) = std::mem::take(&mut input.edge) {
+            // One that others hold too stays alive; should they let go of it just now, its own drop queues its inputs.
+            if let Edge::Node(node, _) = std::mem::take(&mut input.edge)
+                && Arc::strong_count(&node) == 1
+            {
                 parents.push(Trash::Node(node));
             }
         }
@@ -608,7 +613,15 @@ impl Vjp<'_> {
                 _ => panic!("the gradient rule of `{name}` reads output {}, which it does not save", -1 - slot),
             }
         });
-        let t = AnyTensor::new(s.storage.clone(), s.layout.clone(), s.dtype).with_edge(edge);
+        let (shape, dtype) = match usize::try_from(slot) {
+            Ok(i) => (self.input_shape(i), self.input_dtype(i)),
+            Err(_) => {
+                let (shape, dtype) = &self.node.outputs[(-1 - slot) as usize];
+                (shape, *dtype)
+            }
+        };
+        let layout = Layout::with_steps(shape.clone(), s.steps.clone());
+        let t = AnyTensor::new(s.storage.clone(), layout, dtype).with_edge(edge);
         match t.downcast() {
             Ok(t) => t,
             Err(e) => panic!("the gradient rule of `{}`: {e}", self.node.op.name()),

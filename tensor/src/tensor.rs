@@ -34,7 +34,14 @@ pub(crate) struct Origin {
 /// assert!(any.float().is_err());
 /// ```
 #[derive(Clone)]
-pub struct AnyTensor {
+pub struct AnyTensor(
+    // A tensor moves several times on its way out of an operation. A hundred bytes that were just written are slow to
+    // move: that cost more than the allocation does.
+    Box<Parts>,
+);
+
+#[derive(Clone)]
+struct Parts {
     storage: Storage,
     layout: Layout,
     edge: Edge,
@@ -43,11 +50,13 @@ pub struct AnyTensor {
 }
 
 impl AnyTensor {
+    #[inline]
     pub(crate) fn new(storage: Storage, layout: Layout, dtype: DType) -> AnyTensor {
-        AnyTensor { storage, layout, edge: Edge::None, origin: None, dtype }
+        AnyTensor(Box::new(Parts { storage, layout, edge: Edge::None, origin: None, dtype }))
     }
 
     /// A dense tensor over a fresh buffer.
+    #[inline]
     pub(crate) fn dense(storage: Storage, shape: Shape, dtype: DType) -> AnyTensor {
         AnyTensor::new(storage, Layout::dense(shape), dtype)
     }
@@ -62,43 +71,48 @@ impl AnyTensor {
 
     /// The elements of a dense tensor.
     pub(crate) fn dense_slice<T: Element>(&self) -> &[T] {
-        debug_assert!(self.layout.is_dense());
-        &self.storage.slice::<T>()[..self.elements()]
+        debug_assert!(self.0.layout.is_dense());
+        &self.0.storage.slice::<T>()[..self.elements()]
     }
 
     /// The same elements in another layout of the same buffer.
     pub(crate) fn view(&self, layout: Layout) -> AnyTensor {
-        AnyTensor::new(self.storage.clone(), layout, self.dtype)
+        AnyTensor::new(self.0.storage.clone(), layout, self.0.dtype)
     }
 
+    #[inline]
     pub(crate) fn storage(&self) -> &Storage {
-        &self.storage
+        &self.0.storage
     }
 
     pub(crate) fn storage_mut(&mut self) -> &mut Storage {
-        &mut self.storage
+        &mut self.0.storage
     }
 
+    #[inline]
     pub(crate) fn take_unique_storage(&mut self) -> Option<Storage> {
-        self.storage.is_unique().then(|| std::mem::replace(&mut self.storage, Storage::empty()))
+        self.0.storage.is_unique().then(|| std::mem::replace(&mut self.0.storage, Storage::empty()))
     }
 
     pub(crate) fn with_edge(mut self, edge: Edge) -> AnyTensor {
-        self.edge = edge;
+        self.0.edge = edge;
         self
     }
 
+    #[inline]
     pub(crate) fn set_edge(&mut self, edge: Edge) {
-        self.edge = edge;
+        self.0.edge = edge;
     }
 
-    pub(crate) fn place(&mut self, op: impl FnOnce() -> &'static str, at: &'static Location<'static>) {
-        self.origin = Some(Origin { op: op(), at });
+    #[inline]
+    pub(crate) fn place(&mut self, op: &'static str, at: &'static Location<'static>) {
+        self.0.origin = Some(Origin { op, at });
     }
 
     /// The sizes along each axis.
+    #[inline]
     pub fn shape(&self) -> &Shape {
-        self.layout.shape()
+        self.0.layout.shape()
     }
 
     /// The number of axes.
@@ -107,46 +121,54 @@ impl AnyTensor {
     }
 
     /// The number of elements.
+    #[inline]
     pub fn elements(&self) -> usize {
-        self.layout.elements()
+        self.0.layout.elements()
     }
 
     /// The precision.
+    #[inline]
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.0.dtype
     }
 
     /// Where the elements lie in the buffer.
+    #[inline]
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        &self.0.layout
     }
 
     /// How the tensor relates to the tape.
+    #[inline]
     pub fn edge(&self) -> &Edge {
-        &self.edge
+        &self.0.edge
     }
 
     /// Whether gradients flow through this tensor.
+    #[inline]
     pub fn is_tracked(&self) -> bool {
-        self.edge.is_tracked()
+        self.0.edge.is_tracked()
     }
 
     /// Whether both tensors read one buffer.
     pub fn shares_memory(&self, other: &AnyTensor) -> bool {
-        self.storage.shares_with(&other.storage)
+        self.0.storage.shares_with(&other.0.storage)
     }
 
     /// This tensor with its kind in the type.
     ///
     /// # Errors
     /// If it is of another kind.
+    #[inline]
     pub fn downcast<K: Kind>(self) -> Result<Tensor<K>> {
-        if K::holds(self.dtype) {
-            return Ok(Tensor { any: self, kind: PhantomData });
-        }
-        Err(Error::new(format!("expected a tensor of kind {}, this one holds {}", K::NAME, self.dtype))
+        if K::holds(self.0.dtype) { Ok(Tensor { any: self, kind: PhantomData }) } else { Err(self.is_not_of(K::NAME)) }
+    }
+
+    #[cold]
+    fn is_not_of(&self, kind: &str) -> Error {
+        Error::new(format!("expected a tensor of kind {kind}, this one holds {}", self.0.dtype))
             .kind_of(ErrorKind::DType)
-            .with_operands(|| vec![self.as_operand("tensor".into())]))
+            .with_operands(|| vec![self.as_operand("tensor".into())])
     }
 
     /// This tensor as a float tensor.
@@ -187,31 +209,31 @@ impl AnyTensor {
     /// assert_eq!(w.exp().sqrt().square().into_any().to_f64_vec().len(), 1);
     /// ```
     pub fn origin(&self) -> String {
-        if let Edge::Leaf(leaf) = &self.edge {
+        if let Edge::Leaf(leaf) = &self.0.edge {
             return match leaf.name() {
                 Some(name) => format!("parameter `{name}`"),
                 None => format!("variable from {}", leaf.at),
             };
         }
-        match self.origin {
+        match self.0.origin {
             Some(o) => format!("from {} at {}", o.op, o.at),
             None => String::new(),
         }
     }
 
     pub(crate) fn as_operand(&self, name: String) -> Operand {
-        let module = match &self.edge {
+        let module = match &self.0.edge {
             Edge::Leaf(leaf) => leaf.name().and_then(|n| n.rsplit_once('.').map(|(m, _)| m.to_string())),
             _ => None,
         };
-        Operand { name, shape: self.shape().clone(), dtype: self.dtype, origin: self.origin(), module }
+        Operand { name, shape: self.shape().clone(), dtype: self.0.dtype, origin: self.origin(), module }
     }
 
     /// The elements in row-major order as `f64`; integers beyond 2^53 round.
     pub fn to_f64_vec(&self) -> Vec<f64> {
-        with_dtype!(self.dtype, T => {
+        with_dtype!(self.0.dtype, T => {
             let mut out = Vec::with_capacity(self.elements());
-            copy::for_each(self.storage.slice::<T>(), &self.layout, |x| out.push(crate::dtype::Element::to_f64(x)));
+            copy::for_each(self.0.storage.slice::<T>(), &self.0.layout, |x| out.push(crate::dtype::Element::to_f64(x)));
             out
         })
     }
@@ -254,16 +276,19 @@ impl From<&AnyTensor> for AnyTensor {
 
 impl<K: Kind> Tensor<K> {
     /// This tensor with its kind known at run time only.
+    #[inline]
     pub fn as_any(&self) -> &AnyTensor {
         &self.any
     }
 
     /// This tensor with its kind known at run time only.
+    #[inline]
     pub fn into_any(self) -> AnyTensor {
         self.any
     }
 
     /// The sizes along each axis.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         self.any.shape()
     }
@@ -284,26 +309,31 @@ impl<K: Kind> Tensor<K> {
     }
 
     /// The number of elements.
+    #[inline]
     pub fn elements(&self) -> usize {
         self.any.elements()
     }
 
     /// The precision.
+    #[inline]
     pub fn dtype(&self) -> DType {
-        self.any.dtype
+        self.any.0.dtype
     }
 
     /// Where the elements lie in the buffer.
+    #[inline]
     pub fn layout(&self) -> &Layout {
-        &self.any.layout
+        &self.any.0.layout
     }
 
     /// How the tensor relates to the tape.
+    #[inline]
     pub fn edge(&self) -> &Edge {
-        &self.any.edge
+        &self.any.0.edge
     }
 
     /// Whether gradients flow through this tensor.
+    #[inline]
     pub fn is_tracked(&self) -> bool {
         self.any.is_tracked()
     }
@@ -325,8 +355,8 @@ impl<K: Kind> Tensor<K> {
         let mut t = self.clone();
         if self.is_tracked() {
             let (marks, at) = (self.edge().marks(), Location::caller());
-            t.any.set_edge(Edge::Cut(Cut { kind: CutKind::Detached, op: "detach", at, marks }));
-            t.any.place(|| "detach", at);
+            t.any.set_edge(Edge::Cut(Arc::new(Cut { kind: CutKind::Detached, op: "detach", at, marks })));
+            t.any.place("detach", at);
         }
         t
     }
@@ -339,7 +369,7 @@ impl<K: Kind> Tensor<K> {
 
     /// The tensor with the name under which the user called for it, where that is not the name of the operation.
     pub(crate) fn called(mut self, name: &'static str, at: &'static Location<'static>) -> Tensor<K> {
-        self.any.place(|| name, at);
+        self.any.place(name, at);
         self
     }
 
@@ -411,7 +441,7 @@ impl<K: Kind> Tensor<K> {
             *o = v.store();
         }
         let mut t = AnyTensor::dense(storage, shape, V::DTYPE);
-        t.place(|| "from_vec", at);
+        t.place("from_vec", at);
         t.downcast()
     }
 
@@ -425,7 +455,7 @@ impl<K: Kind> Tensor<K> {
     pub fn to_vec<V: Value<K>>(&self) -> Vec<V> {
         let mut out = Vec::with_capacity(self.elements());
         with_dtype!(self.dtype(), T => {
-            copy::for_each(self.any.storage.slice::<T>(), self.layout(), |x| out.push(V::load(x)));
+            copy::for_each(self.any.0.storage.slice::<T>(), self.layout(), |x| out.push(V::load(x)));
         });
         out
     }
@@ -472,8 +502,8 @@ impl Tensor {
     }
 
     /// The same elements with no way back: `cut` tells whoever asks for a gradient beyond why there is none.
-    pub fn with_cut(mut self, cut: Cut) -> Tensor {
-        self.any.set_edge(Edge::Cut(cut));
+    pub fn with_cut(mut self, cut: impl Into<Arc<Cut>>) -> Tensor {
+        self.any.set_edge(Edge::Cut(cut.into()));
         self
     }
 
@@ -510,7 +540,7 @@ impl Tensor {
     {
         let dtype = <T as crate::dtype::Element>::DTYPE;
         let range = self.layout().contiguous().filter(|_| self.dtype() == dtype)?;
-        Some(&self.any.storage.slice::<T>()[range])
+        Some(&self.any.0.storage.slice::<T>()[range])
     }
 
     /// The elements in row-major order, to be changed: in place where no other tensor shares the buffer, else in a
@@ -534,14 +564,14 @@ impl Tensor {
         let dtype = <T as crate::dtype::Element>::DTYPE;
         assert!(self.dtype() == dtype, "as_mut_slice: the precision is {}, not {dtype}", self.dtype());
         let n = self.elements();
-        if !self.layout().is_dense() || !self.any.storage.is_unique() {
+        if !self.layout().is_dense() || !self.any.0.storage.is_unique() {
             let mut storage = Storage::stale::<T>(n);
             let out = storage.unique_mut::<T>().expect("a fresh buffer is unique");
-            copy::gather(&mut out[..n], self.any.storage.slice::<T>(), self.layout());
+            copy::gather(&mut out[..n], self.any.0.storage.slice::<T>(), self.layout());
             self.any = AnyTensor::dense(storage, self.shape().clone(), self.dtype());
         }
-        self.any.edge = Edge::None;
-        &mut self.any.storage.unique_mut::<T>().expect("made unique above")[..n]
+        self.any.0.edge = Edge::None;
+        &mut self.any.0.storage.unique_mut::<T>().expect("made unique above")[..n]
     }
 
     /// Calls `f` with [`as_mut_slice`](Self::as_mut_slice): for chains of calls.

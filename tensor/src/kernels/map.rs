@@ -61,7 +61,7 @@ pub fn int_block<B: UnaryIntBody, W: Whole>(out: &mut [W], x: &[W], _: &[f64]) {
 
 /// `out = f(x)` over any layout.
 pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64], f: Block<T::Compute>, par: &Par) {
-    if let (Some(range), Some(_)) = (layout.contiguous(), T::direct(x)) {
+    if let (Some(range), Some(_)) = (layout.run_of(out.len()), T::direct(x)) {
         let x = T::direct(&x[range]).expect("direct, as found above");
         par.chunks_mut(out, GRAIN, |i, part| {
             let x = &x[i * GRAIN..][..part.len()];

@@ -95,7 +95,7 @@ pub fn zip<T: Element, O: Element>(
     let direct = T::direct(x).is_some() && O::DTYPE == <O::Compute as Element>::DTYPE;
     if direct
         && x_layout.shape() == y_layout.shape()
-        && let (Some(a), Some(b)) = (x_layout.contiguous(), y_layout.contiguous())
+        && let (Some(a), Some(b)) = (x_layout.run_of(out.len()), y_layout.run_of(out.len()))
     {
         let (x, y) = (T::direct(&x[a]).expect("direct, as found above"), T::direct(&y[b]).expect("as found above"));
         par.chunks_mut(out, GRAIN, |i, part| {

@@ -189,7 +189,7 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
         let Some(f) = PickZip::<C, C>::pick(table) else { return Err(unsupported(dtype)) };
         let mut reused = None;
         for (i, side) in [(0, Side::Lhs), (1, Side::Rhs)] {
-            if reused.is_none() && *call.input(i).shape() == shape && let Some(storage) = call.reuse(i) {
+            if reused.is_none() && (same || *call.input(i).shape() == shape) && let Some(storage) = call.reuse(i) {
                 reused = Some((storage, side));
             }
         }

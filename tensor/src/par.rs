@@ -8,6 +8,7 @@ mod pool;
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smallvec::SmallVec;
 
@@ -33,6 +34,8 @@ use smallvec::SmallVec;
 ///     scratch.push(block);
 /// });
 /// assert_eq!(count.into_inner(), 5);
+/// let mut scratch = vec![0; 2 * par.threads()];
+/// par.for_each_in(5, &mut scratch, 2, |own, block| own.fill(block)); // each thread has 2 elements of its own
 /// let (mut low, mut high) = ([0; 4], [0; 4]);
 /// par.chunks_mut_of(&mut low, &mut [&mut high[..]], 2, |block, low, more| {
 ///     low.fill(block);
@@ -127,6 +130,28 @@ impl Par {
                 f(&mut own, i);
             }
         });
+    }
+
+    /// [`for_each_with`](Self::for_each_with) where the scratch memory of each thread is a part of `memory`, of `each`
+    /// elements.
+    ///
+    /// # Panics
+    /// If `memory` has not so many for each thread that takes part, or `f` does.
+    pub fn for_each_in<T: Send>(
+        &self,
+        blocks: usize,
+        memory: &mut [T],
+        each: usize,
+        f: impl Fn(&mut [T], usize) + Sync,
+    ) {
+        let memory = SharedMut::new(memory);
+        let taken = AtomicUsize::new(0);
+        let take = || {
+            let start = taken.fetch_add(1, Ordering::Relaxed) * each;
+            // SAFETY: parts with different numbers do not overlap, and each number is taken once.
+            unsafe { memory.range(start..start + each) }
+        };
+        self.for_each_with(blocks, take, |own, i| f(own, i));
     }
 
     /// Runs `work` on each thread that takes part, with a function that hands out the numbers below `blocks`. Compiled
@@ -236,8 +261,7 @@ fn say_it_is_slow() {
                 "note: wengert is compiled without optimization, which makes it up to a hundred times slower.\n\
                  Add this to your Cargo.toml (or set WENGERT_QUIET=1 to hide this note):\n\n\
                  [profile.dev.package]\n\
-                 wengert-tensor.opt-level = 3\nmatrixmultiply.opt-level = 3\n\
-                 gemm-common.opt-level = 3\ngemm-f32.opt-level = 3\ngemm-f64.opt-level = 3\n"
+                 wengert-tensor.opt-level = 3\n"
             );
         }
     });

@@ -180,7 +180,20 @@ pub fn conv<T: Product>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: 
             }
         }
         // SAFETY: as above.
-        unsafe { gemm::multiply(filters, taps, at.len(), w, image, &out, first, positions, bias.is_some()) };
+        unsafe {
+            gemm::multiply(
+                filters,
+                taps,
+                at.len(),
+                w,
+                image,
+                &out,
+                first,
+                positions,
+                bias.is_some(),
+                &Par::sequential(),
+            )
+        };
     });
 }
 
@@ -259,7 +272,9 @@ pub fn weight_grad<T: Product + std::ops::AddAssign>(w: &mut [T], x: &[T], g: &[
                 };
                 let g = g.from(0, at.start);
                 // SAFETY: each task writes its own columns of its own group's rows in its own part.
-                unsafe { gemm::multiply(filters, at.len(), rows, g, image.t(), &shared, to, taps, true) };
+                unsafe {
+                    gemm::multiply(filters, at.len(), rows, g, image.t(), &shared, to, taps, true, &Par::sequential())
+                };
             }
         }
     });

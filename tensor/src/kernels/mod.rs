@@ -1,6 +1,7 @@
 //! The kernels: what computes on elements.
 //!
-//! Kernels see slices, layouts and a [`Par`](crate::par::Par) value, never a tensor, an operation, a clock or the pool.
+//! Kernels see slices, layouts and a [`Par`](crate::par::Par) value, never a tensor, an operation or a clock. What memory
+//! they need for a while, they have of the pool, by way of [`scratch`].
 
 pub mod accumulate;
 pub mod attention;
@@ -23,10 +24,12 @@ pub mod reduce;
 pub mod row_norm;
 pub mod scan;
 pub mod scatter;
+mod scratch;
 pub mod select;
 pub mod simd;
 pub mod single;
 pub mod softmax;
 pub mod sort;
+mod vector;
 pub mod window;
 pub mod zip;

@@ -98,8 +98,9 @@ fn detect() -> Level {
     level
 }
 
+/// The highest level of this machine.
 #[cfg(target_arch = "x86_64")]
-fn best() -> Level {
+pub(super) fn best() -> Level {
     use std::arch::is_x86_feature_detected as has;
     if !(has!("avx2") && has!("fma")) {
         Level::Plain
@@ -111,7 +112,7 @@ fn best() -> Level {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn best() -> Level {
+pub(super) fn best() -> Level {
     Level::Plain
 }
 

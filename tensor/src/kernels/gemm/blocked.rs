@@ -1,0 +1,157 @@
+//! A product block by block, so that what is used again is still in a cache.
+//!
+//! The right operand is brought into panels as wide as a tile, all threads together; then each task computes a block
+//! of the result, slab by slab of the inner axis. A strip of the left operand stays in the first cache while the
+//! panels go by, which stay in the second. What lies well already, and is small, is read where it lies.
+
+use super::pack;
+use super::tile::{Left, Right, Target, Tiled, Tiles};
+use super::{Matrix, Problem};
+use crate::dtype::Element;
+use crate::kernels::scratch::Scratch;
+use crate::par::{Par, SharedMut};
+
+/// Bytes of a line of the left operand that are worked on at a time.
+const DEPTH: usize = 1536;
+
+/// Most panels, and most strips of rows, in a task.
+const PANELS: usize = 7;
+const STRIPS: usize = 8;
+
+/// The number of tasks below which blocks become smaller.
+const TASKS: usize = 8;
+
+/// Bytes that fit into the first cache beside others.
+const NEAR: usize = 1 << 14;
+
+/// Elements of the right operand that are in panels at a time.
+const PACKED: usize = 1 << 22;
+
+/// How a product is cut: by its sizes alone.
+struct Plan<T: 'static> {
+    tiles: &'static Tiles<T>,
+    /// Positions of the inner axis in a slab.
+    depth: usize,
+    /// Rows and panels of a task.
+    rows: usize,
+    panels: usize,
+    /// Whether the operands are copied first.
+    pack_left: bool,
+    pack_right: bool,
+}
+
+impl<T: Tiled> Plan<T> {
+    fn new(p: &Problem<'_, T>) -> Plan<T> {
+        let (tiles, bytes) = (T::tiles(), size_of::<T>());
+        let wide = tiles.columns();
+        let (mut strips, mut panels) = (STRIPS, PANELS);
+        let tasks = |strips: usize, panels: usize| p.m.div_ceil(strips * tiles.rows) * p.n.div_ceil(panels * wide);
+        while tasks(strips, panels) < TASKS && strips + panels > 2 {
+            match panels == 1 || strips > 1 && strips * tiles.rows > panels * wide {
+                true => strips = strips.div_ceil(2),
+                false => panels = panels.div_ceil(2),
+            }
+        }
+        let lies = p.a.column_stride == 1 || p.a.row_stride == 1 && p.a.column_stride >= 0;
+        let whole = p.b.column_stride == 1 && p.b.row_stride >= 0 && p.n.is_multiple_of(tiles.lanes);
+        Plan {
+            tiles,
+            depth: p.k.div_ceil(p.k.div_ceil(DEPTH / bytes)),
+            rows: strips * tiles.rows,
+            panels,
+            pack_left: !lies || p.n > 2 * wide && p.m * p.k * bytes > NEAR,
+            pack_right: !whole || p.m > 2 * tiles.rows && p.k * p.n * bytes > NEAR,
+        }
+    }
+}
+
+/// `c = a b`, or `c += a b`.
+///
+/// # Safety
+/// The operands lie within their slices, and the result within `c`, where no other thread uses its elements.
+pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
+    let plan = Plan::new(p);
+    let wide = plan.tiles.columns();
+    let group = (PACKED / p.k / wide).max(plan.panels) * wide;
+    for from in (0..p.n).step_by(group) {
+        let part = Problem { n: group.min(p.n - from), b: p.b.from(0, from), start: p.start + from, ..*p };
+        // SAFETY: the caller's promise.
+        unsafe { columns(&part, &plan, c, par) };
+    }
+}
+
+/// [`product`] for as many columns as are in panels at a time.
+///
+/// # Safety
+/// As [`product`].
+unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &SharedMut<'_, T>, par: &Par) {
+    let (tiles, wide) = (plan.tiles, plan.tiles.columns());
+    let panels = p.n.div_ceil(wide);
+    let (down, across) = (p.m.div_ceil(plan.rows), panels.div_ceil(plan.panels));
+    let right = if plan.pack_right { p.n.next_multiple_of(tiles.lanes) * p.k } else { 0 };
+    let own = if plan.pack_left { plan.rows.min(p.m) * pack::line(plan.depth) } else { 0 };
+    let mut scratch = Scratch::<T>::new(right + par.threads().min(down * across) * own);
+    let (packed, parts) = scratch.split_at_mut(right);
+    if plan.pack_right {
+        pack::panels(packed, p.b, p.k, p.n, tiles, par);
+    }
+    let packed = &*packed;
+    par.for_each_in(down * across, parts, own, |own, task| {
+        let (row, panel) = (task / across * plan.rows, task % across * plan.panels);
+        let (rows, end) = (plan.rows.min(p.m - row), panels.min(panel + plan.panels));
+        for at in (0..p.k).step_by(plan.depth) {
+            let depth = plan.depth.min(p.k - at);
+            let mut a = p.a.from(row, at);
+            if plan.pack_left {
+                a = pack::lines(own, a, rows, depth);
+            }
+            for (i, height) in strips(rows, tiles.rows) {
+                let left = a.left(i, height);
+                for j in panel..end {
+                    let first = j * wide;
+                    let columns = wide.min(p.n - first);
+                    let registers = columns.div_ceil(tiles.lanes);
+                    let right = match plan.pack_right {
+                        true => {
+                            let width = registers * tiles.lanes;
+                            Right::Strided(packed[first * p.k + at * width..].as_ptr(), width)
+                        }
+                        false => {
+                            let b = p.b.from(at, first);
+                            Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
+                        }
+                    };
+                    let start = p.start + (row + i) * p.stride + first;
+                    // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
+                    // the right operand is read in place its columns are whole registers, too.
+                    unsafe {
+                        let to =
+                            Target { start: c.start().add(start), stride: p.stride, columns, add: p.add || at > 0 };
+                        (tiles.run)(height, registers, depth, left, right, to);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// The strips of `rows` rows: as many of the highest tiles as there are, then lower ones.
+pub(in crate::kernels) fn strips(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut row = 0;
+    std::iter::from_fn(move || {
+        let height = most.min(1 << (rows - row).checked_ilog2()?);
+        row += height;
+        Some((row - height, height))
+    })
+}
+
+impl<T: Copy> Matrix<'_, T> {
+    /// `height` rows from `i` on as the left operand of a tile; neighbours along one axis lie side by side.
+    fn left(&self, i: usize, height: usize) -> Left<T> {
+        let row = |i: usize| self.data[self.from(i, 0).offset..].as_ptr();
+        match self.column_stride {
+            1 => Left::lines(height, |j| row(i + j)),
+            step => Left::Columns(row(i), step as usize),
+        }
+    }
+}

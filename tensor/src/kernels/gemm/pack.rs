@@ -1,0 +1,82 @@
+//! Copies of operands in the order in which tiles read them.
+
+use std::ops::Range;
+
+use super::Matrix;
+use super::tile::Tiles;
+use crate::dtype::Element;
+use crate::kernels::copy::transpose;
+use crate::par::{Par, SharedMut};
+
+/// Positions of the inner axis in a task.
+const DEPTH: usize = 256;
+
+/// The distance between lines of `depth` elements: such that neighbouring lines lie in different sets of a cache.
+pub fn line(depth: usize) -> usize {
+    depth.next_multiple_of(16) + 16
+}
+
+/// Copies a matrix into lines, and returns it as it lies there.
+pub fn lines<'a, T: Element>(to: &'a mut [T], a: Matrix<'_, T>, rows: usize, depth: usize) -> Matrix<'a, T> {
+    let stride = line(depth);
+    place(to, stride, a, 0..rows, 0..depth);
+    Matrix::dense(to, stride)
+}
+
+/// Copies a matrix of `depth` rows into panels: columns as wide as a tile, one panel after the other. Columns up to the
+/// next whole register are zeros.
+pub fn panels<T: Element>(to: &mut [T], b: Matrix<'_, T>, depth: usize, columns: usize, tiles: &Tiles<T>, par: &Par) {
+    let wide = tiles.columns();
+    let (across, down) = (columns.div_ceil(wide), depth.div_ceil(DEPTH));
+    let to = SharedMut::new(to);
+    par.for_each(across * down, |task| {
+        let (first, at) = (task / down * wide, task % down * DEPTH);
+        let (columns, depth_here) = (wide.min(columns - first), DEPTH.min(depth - at));
+        let width = columns.next_multiple_of(tiles.lanes);
+        let start = first * depth + at * width;
+        // SAFETY: each task writes its own rows of its own panel.
+        let to = unsafe { to.range(start..start + depth_here * width) };
+        place(to, width, b.from(at, first), 0..depth_here, 0..columns);
+        if columns < width {
+            to.chunks_mut(width).for_each(|row| row[columns..].fill(T::default()));
+        }
+    });
+}
+
+/// Copies a part of a matrix into rows `stride` apart.
+fn place<T: Element>(to: &mut [T], stride: usize, m: Matrix<'_, T>, rows: Range<usize>, columns: Range<usize>) {
+    if m.column_stride == 1 {
+        for (to, i) in to.chunks_mut(stride).zip(rows) {
+            to[..columns.len()].copy_from_slice(&m.data[m.from(i, columns.start).offset..][..columns.len()]);
+        }
+    } else if m.row_stride == 1 && m.column_stride >= 0 {
+        let from = m.from(rows.start, columns.start);
+        turned(to, stride, &m.data[from.offset..], m.column_stride, rows.len(), columns.len());
+    } else {
+        for (to, i) in to.chunks_mut(stride).zip(rows) {
+            for (to, j) in to.iter_mut().zip(columns.clone()) {
+                *to = m.data[m.from(i, j).offset];
+            }
+        }
+    }
+}
+
+/// Writes `rows` rows of `columns` elements, `stride` apart, whose columns lie in lines `step` apart.
+fn turned<T: Copy + Default>(to: &mut [T], stride: usize, from: &[T], step: isize, rows: usize, columns: usize) {
+    const SIDE: usize = 8;
+    let step = step as usize;
+    let (mut lines, mut out) = ([[T::default(); SIDE]; SIDE], [[T::default(); SIDE]; SIDE]);
+    for i in (0..rows).step_by(SIDE) {
+        let height = SIDE.min(rows - i);
+        for j in (0..columns).step_by(SIDE) {
+            let width = SIDE.min(columns - j);
+            for (c, line) in lines[..width].iter_mut().enumerate() {
+                line[..height].copy_from_slice(&from[(j + c) * step + i..][..height]);
+            }
+            transpose(&lines, &mut out);
+            for (r, row) in out[..height].iter().enumerate() {
+                to[(i + r) * stride + j..][..width].copy_from_slice(&row[..width]);
+            }
+        }
+    }
+}

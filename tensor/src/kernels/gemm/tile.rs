@@ -1,0 +1,334 @@
+//! The innermost loop of a product: a tile of the result stays in registers while the inner axis goes by.
+//!
+//! A tile has some rows, each of some registers of columns. For each position of the inner axis the registers of the
+//! right operand's row are loaded once, and every element of the left operand's column is multiplied with all of them.
+//! Each element is summed in the order of the inner axis, whatever tile it is in.
+//!
+//! K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+
+use crate::kernels::simd::{self, Level};
+use crate::kernels::vector::{Plain, Vector};
+
+/// Most rows of a tile, over all instruction sets.
+pub const MOST_ROWS: usize = 8;
+
+/// Where the left operand of a tile lies.
+#[derive(Clone, Copy, Debug)]
+pub enum Left<T> {
+    /// In lines: where each row of the tile starts, neighbours along the inner axis side by side. Those past the last
+    /// row of the tile mean nothing.
+    Lines([*const T; MOST_ROWS]),
+    /// In columns: neighbours along the rows side by side, and the distance to the next position of the inner axis.
+    Columns(*const T, usize),
+}
+
+impl<T> Left<T> {
+    /// The lines of `height` rows, of which `line` says where each starts.
+    pub fn lines(height: usize, line: impl Fn(usize) -> *const T) -> Left<T> {
+        Left::Lines(std::array::from_fn(|i| if i < height { line(i) } else { std::ptr::null() }))
+    }
+}
+
+/// Where the right operand of a tile lies: rows whose neighbouring columns are side by side.
+#[derive(Clone, Copy, Debug)]
+pub enum Right<T> {
+    /// The first row, and the distance from row to row.
+    Strided(*const T, usize),
+    /// What the rows' places are counted from, and the place of each.
+    Scattered(*const T, *const usize),
+}
+
+/// Where a tile of the result goes: its first element, the distance from row to row, how many of its columns there are,
+/// and whether it is added to what is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<T> {
+    pub start: *mut T,
+    pub stride: usize,
+    pub columns: usize,
+    pub add: bool,
+}
+
+/// The tiles of an instruction set.
+pub struct Tiles<T> {
+    /// Elements in a register.
+    pub lanes: usize,
+    /// Most rows of a tile: a power of two, as the rows of every tile are.
+    pub rows: usize,
+    /// Most registers in a row of a tile.
+    pub registers: usize,
+    /// Computes a tile of so many rows and registers, over so many positions of the inner axis.
+    ///
+    /// # Safety
+    /// `rows` is a power of two up to [`rows`](Self::rows) and `registers` is from 1 to
+    /// [`registers`](Self::registers); the operands may be read as described, the right one's rows in whole
+    /// registers, and the target's columns, at most those of the tile, may be written.
+    pub run: unsafe fn(usize, usize, usize, Left<T>, Right<T>, Target<T>),
+}
+
+impl<T> Tiles<T> {
+    /// Most columns of a tile.
+    pub fn columns(&self) -> usize {
+        self.lanes * self.registers
+    }
+}
+
+/// An element type that has tiles.
+pub trait Tiled: Sized + 'static {
+    /// Those of this machine.
+    fn tiles() -> &'static Tiles<Self>;
+}
+
+/// The rows of a right operand.
+trait Rows<T>: Copy {
+    /// # Safety
+    /// There is a row number `p`.
+    unsafe fn row(self, p: usize) -> *const T;
+}
+
+#[derive(Clone, Copy)]
+struct Strided<T>(*const T, usize);
+impl<T: Copy> Rows<T> for Strided<T> {
+    #[inline(always)]
+    unsafe fn row(self, p: usize) -> *const T {
+        // SAFETY: the caller promises that there is such a row.
+        unsafe { self.0.add(p * self.1) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Scattered<T>(*const T, *const usize);
+impl<T: Copy> Rows<T> for Scattered<T> {
+    #[inline(always)]
+    unsafe fn row(self, p: usize) -> *const T {
+        // SAFETY: as above.
+        unsafe { self.0.add(*self.1.add(p)) }
+    }
+}
+
+/// The elements of a left operand.
+trait Elements<T>: Copy {
+    /// # Safety
+    /// There is a row number `i` and a position `p` of the inner axis.
+    unsafe fn at(&self, i: usize, p: usize) -> T;
+}
+
+#[derive(Clone, Copy)]
+struct Lines<T>([*const T; MOST_ROWS]);
+impl<T: Copy> Elements<T> for Lines<T> {
+    #[inline(always)]
+    unsafe fn at(&self, i: usize, p: usize) -> T {
+        // SAFETY: the caller promises that there is such an element.
+        unsafe { *self.0[i].add(p) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Columns<T>(*const T, usize);
+impl<T: Copy> Elements<T> for Columns<T> {
+    #[inline(always)]
+    unsafe fn at(&self, i: usize, p: usize) -> T {
+        // SAFETY: as above.
+        unsafe { *self.0.add(p * self.1 + i) }
+    }
+}
+
+/// One tile of `M` rows of `N` registers.
+///
+/// # Safety
+/// As [`Tiles::run`], and the machine has the instruction set that this is compiled for.
+#[inline(always)]
+unsafe fn tile<V: Vector, const M: usize, const N: usize>(
+    depth: usize,
+    left: impl Elements<V::Element>,
+    right: impl Rows<V::Element>,
+    to: Target<V::Element>,
+) {
+    // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set. Where the
+    // target has fewer columns than the tile, the tile's go to `whole`, which has room for them.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); N]; M];
+        for p in 0..depth {
+            let row = right.row(p);
+            let b: [V; N] = std::array::from_fn(|j| V::load(row.add(j * V::LANES)));
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let a = V::splat(left.at(i, p));
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = a.mul_add(b, *sum);
+                }
+            }
+        }
+        if to.columns == N * V::LANES {
+            for (i, sums) in sums.into_iter().enumerate() {
+                for (j, sum) in sums.into_iter().enumerate() {
+                    let at = to.start.add(i * to.stride + j * V::LANES);
+                    if to.add { sum.add(V::load(at)) } else { sum }.store(at);
+                }
+            }
+            return;
+        }
+        let mut whole = [[V::splat(V::Element::default()); N]; 1];
+        for (i, sums) in sums.into_iter().enumerate() {
+            let row = to.start.add(i * to.stride);
+            let elements = whole.as_mut_ptr().cast::<V::Element>();
+            if to.add {
+                std::ptr::copy_nonoverlapping(row, elements, to.columns);
+            }
+            for (whole, sum) in whole[0].iter_mut().zip(sums) {
+                *whole = if to.add { sum.add(*whole) } else { sum };
+            }
+            std::ptr::copy_nonoverlapping(elements, row, to.columns);
+        }
+    }
+}
+
+/// The tiles of an instruction set: the function that picks one, and the table entry.
+macro_rules! tiles {
+    ($(#[$attribute:meta])* $name:ident: $t:ty, $register:ty, $most:literal rows [$($m:literal)*], $registers:literal registers [$($n:literal)*]) => {
+        mod $name {
+            use super::*;
+
+            /// # Safety
+            /// As [`Tiles::run`], and the machine has the instruction set.
+            $(#[$attribute])*
+            unsafe fn one<const M: usize, const N: usize>(depth: usize, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
+                // SAFETY: the caller's promises are those asked for.
+                unsafe {
+                    match (left, right) {
+                        (Left::Lines(l), Right::Strided(r, stride)) => {
+                            tile::<$register, M, N>(depth, Lines(l), Strided(r, stride), to);
+                        }
+                        (Left::Lines(l), Right::Scattered(r, places)) => {
+                            tile::<$register, M, N>(depth, Lines(l), Scattered(r, places), to);
+                        }
+                        (Left::Columns(l, step), Right::Strided(r, stride)) => {
+                            tile::<$register, M, N>(depth, Columns(l, step), Strided(r, stride), to);
+                        }
+                        (Left::Columns(..), Right::Scattered(..)) => unreachable!("no product has such operands"),
+                    }
+                }
+            }
+
+            unsafe fn run(rows: usize, registers: usize, depth: usize, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
+                debug_assert!(to.columns <= registers * <$register as Vector>::LANES);
+                tiles!(@pick rows registers [$($m)*] [$($n)*] depth left right to)
+            }
+
+            pub static TILES: Tiles<$t> =
+                Tiles { lanes: <$register as Vector>::LANES, rows: $most, registers: $registers, run };
+        }
+    };
+    (@pick $rows:ident $registers:ident [$($m:literal)*] $n:tt $depth:ident $left:ident $right:ident $to:ident) => {
+        match $rows {
+            $($m => tiles!(@of $m $registers $n $depth $left $right $to),)*
+            _ => unreachable!("a tile has 1, 2, 4 or 8 rows"),
+        }
+    };
+    (@of $m:literal $registers:ident [$($n:literal)*] $depth:ident $left:ident $right:ident $to:ident) => {
+        match $registers {
+            // SAFETY: the caller's promises; the table of an instruction set is used where the machine has it.
+            $($n => unsafe { one::<$m, $n>($depth, $left, $right, $to) },)*
+            _ => unreachable!("a row of a tile has 1 to 3 registers"),
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+tiles!(#[target_feature(enable = "avx512f,avx512vl,avx2,fma")] avx512_f32: f32, __m512, 8 rows [1 2 4 8], 3 registers [1 2 3]);
+#[cfg(target_arch = "x86_64")]
+tiles!(#[target_feature(enable = "avx512f,avx512vl,avx2,fma")] avx512_f64: f64, __m512d, 8 rows [1 2 4 8], 3 registers [1 2 3]);
+#[cfg(target_arch = "x86_64")]
+tiles!(#[target_feature(enable = "avx2,fma")] avx2_f32: f32, __m256, 4 rows [1 2 4], 3 registers [1 2 3]);
+#[cfg(target_arch = "x86_64")]
+tiles!(#[target_feature(enable = "avx2,fma")] avx2_f64: f64, __m256d, 4 rows [1 2 4], 3 registers [1 2 3]);
+tiles!(plain_f32: f32, Plain<f32, 4>, 4 rows [1 2 4], 2 registers [1 2]);
+tiles!(plain_f64: f64, Plain<f64, 2>, 4 rows [1 2 4], 2 registers [1 2]);
+
+macro_rules! tiled {
+    ($($t:ty: $avx512:ident $avx2:ident $plain:ident;)*) => {$(
+        impl Tiled for $t {
+            #[inline]
+            fn tiles() -> &'static Tiles<$t> {
+                match simd::level() {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => &$avx512::TILES,
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => &$avx2::TILES,
+                    _ => &$plain::TILES,
+                }
+            }
+        }
+    )*};
+}
+tiled! {
+    f32: avx512_f32 avx2_f32 plain_f32;
+    f64: avx512_f64 avx2_f64 plain_f64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs every tile of a table on small whole numbers, whose sums are exact, against the definition.
+    fn check<T: Copy + Default + PartialEq + std::fmt::Debug + num_traits::NumCast>(tiles: &Tiles<T>) {
+        let number = |i: usize| T::from((i * 7 % 11) as i32 - 5).expect("a small number");
+        let value = |x: T| x.to_f64().expect("a number");
+        let (depth, wide) = (9, tiles.columns());
+        let a: Vec<T> = (0..tiles.rows * depth).map(number).collect();
+        let b: Vec<T> = (0..2 * depth * wide).map(|i| number(i + 3)).collect();
+        for rows in [1, 2, 4, 8].into_iter().filter(|&r| r <= tiles.rows) {
+            for (registers, short) in (1..=tiles.registers).flat_map(|r| [(r, 0), (r, 1), (r, tiles.lanes - 1)]) {
+                let columns = registers * tiles.lanes - short;
+                let places: Vec<usize> = (0..depth).map(|p| p * 5 % depth * wide + p).collect();
+                for (lines, scattered, add) in [(true, false, false), (false, false, true), (true, true, true)] {
+                    let left = match lines {
+                        true => Left::lines(rows, |i| a[i * depth..].as_ptr()),
+                        false => Left::Columns(a.as_ptr(), tiles.rows),
+                    };
+                    let right = match scattered {
+                        true => Right::Scattered(b.as_ptr(), places.as_ptr()),
+                        false => Right::Strided(b.as_ptr(), wide),
+                    };
+                    let mut c = vec![number(8); rows * (wide + 2)];
+                    // SAFETY: the operands have `tiles.rows` rows and two times `depth` rows of `wide` columns, the
+                    // target `rows` of `wide + 2`; the table is one of this machine's.
+                    unsafe {
+                        let to = Target { start: c.as_mut_ptr(), stride: wide + 2, columns, add };
+                        (tiles.run)(rows, registers, depth, left, right, to);
+                    }
+                    for (i, row) in c.chunks(wide + 2).enumerate() {
+                        for (j, &c) in row.iter().enumerate() {
+                            let term = |p: usize| {
+                                let a = if lines { a[i * depth + p] } else { a[p * tiles.rows + i] };
+                                let at = if scattered { places[p] } else { p * wide };
+                                value(a) * b.get(at + j).map_or(0.0, |&b| value(b))
+                            };
+                            let sum = (0..depth).map(term).sum::<f64>() + if add { value(number(8)) } else { 0.0 };
+                            let want = if j < columns { sum } else { value(number(8)) };
+                            assert_eq!(value(c), want, "{rows} rows, {columns} columns, row {i} column {j}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tiles_of_every_instruction_set_are_those_of_the_definition() {
+        check(&plain_f32::TILES);
+        check(&plain_f64::TILES);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if simd::best() >= Level::Avx2 {
+                check(&avx2_f32::TILES);
+                check(&avx2_f64::TILES);
+            }
+            if simd::best() >= Level::Avx512 {
+                check(&avx512_f32::TILES);
+                check(&avx512_f64::TILES);
+            }
+        }
+    }
+}

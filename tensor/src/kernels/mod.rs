@@ -30,6 +30,7 @@ pub mod simd;
 pub mod single;
 pub mod softmax;
 pub mod sort;
+pub mod unfold;
 mod vector;
 pub mod window;
 pub mod zip;

@@ -32,6 +32,18 @@ pub trait Vector: Copy {
     /// As [`splat`](Self::splat), and `LANES` elements may be written there.
     unsafe fn store(self, to: *mut Self::Element);
 
+    /// The first `n` elements from `from` on, and zeros.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat), `n` is at most `LANES`, and so many elements may be read there.
+    unsafe fn load_first(from: *const Self::Element, n: usize) -> Self;
+
+    /// Writes the first `n` elements from `to` on.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat), `n` is at most `LANES`, and so many elements may be written there.
+    unsafe fn store_first(self, to: *mut Self::Element, n: usize);
+
     /// The sum, lane by lane.
     ///
     /// # Safety
@@ -47,7 +59,7 @@ pub trait Vector: Copy {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
-    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $add:ident $mul_add:ident;)*) => {$(
+    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $store_first:ident $add:ident $mul_add:ident;)*) => {$(
         impl Vector for $register {
             type Element = $t;
             const LANES: usize = $lanes;
@@ -67,6 +79,16 @@ macro_rules! registers {
                 unsafe { $store(to, self) }
             }
             #[inline(always)]
+            unsafe fn load_first(from: *const $t, n: usize) -> Self {
+                // SAFETY: as above; lanes that are masked out are not read.
+                unsafe { $load_first($mask(n), from) }
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, to: *mut $t, n: usize) {
+                // SAFETY: as above; lanes that are masked out are not written.
+                unsafe { $store_first(to, $mask(n), self) }
+            }
+            #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
                 // SAFETY: as above.
                 unsafe { $add(self, other) }
@@ -82,11 +104,70 @@ macro_rules! registers {
 
 #[cfg(target_arch = "x86_64")]
 registers! {
-    __m512: 16 f32, _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_fmadd_ps;
-    __m512d: 8 f64, _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_fmadd_pd;
-    __m256: 8 f32, _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_fmadd_ps;
-    __m256d: 4 f64, _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_fmadd_pd;
+    __m512: 16 f32, _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps
+        mask16 _mm512_maskz_loadu_ps _mm512_mask_storeu_ps _mm512_add_ps _mm512_fmadd_ps;
+    __m512d: 8 f64, _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd
+        mask8 _mm512_maskz_loadu_pd _mm512_mask_storeu_pd _mm512_add_pd _mm512_fmadd_pd;
+    __m256: 8 f32, _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps
+        lanes32 load_ps store_ps _mm256_add_ps _mm256_fmadd_ps;
+    __m256d: 4 f64, _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd
+        lanes64 load_pd store_pd _mm256_add_pd _mm256_fmadd_pd;
 }
+
+/// The masks of the first `n` lanes, as each instruction set has them.
+#[cfg(target_arch = "x86_64")]
+mod masks {
+    use super::*;
+
+    #[inline(always)]
+    pub fn mask16(n: usize) -> __mmask16 {
+        ((1u32 << n) - 1) as u16
+    }
+
+    #[inline(always)]
+    pub fn mask8(n: usize) -> __mmask8 {
+        ((1u32 << n) - 1) as u8
+    }
+
+    static LANES32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    static LANES64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+    /// # Safety
+    /// The machine has AVX2, and `n` is at most 8.
+    #[inline(always)]
+    pub unsafe fn lanes32(n: usize) -> __m256i {
+        // SAFETY: eight of the sixteen, from `8 - n` on.
+        unsafe { _mm256_loadu_si256(LANES32.as_ptr().add(8 - n).cast()) }
+    }
+
+    /// # Safety
+    /// The machine has AVX2, and `n` is at most 4.
+    #[inline(always)]
+    pub unsafe fn lanes64(n: usize) -> __m256i {
+        // SAFETY: four of the eight, from `4 - n` on.
+        unsafe { _mm256_loadu_si256(LANES64.as_ptr().add(4 - n).cast()) }
+    }
+
+    /// # Safety
+    /// As `_mm256_maskload_ps`, whose operands are the other way round.
+    #[inline(always)]
+    pub unsafe fn load_ps(mask: __m256i, from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskload_ps(from, mask) }
+    }
+
+    /// # Safety
+    /// As `_mm256_maskload_pd`, whose operands are the other way round.
+    #[inline(always)]
+    pub unsafe fn load_pd(mask: __m256i, from: *const f64) -> __m256d {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskload_pd(from, mask) }
+    }
+
+    pub use std::arch::x86_64::{_mm256_maskstore_pd as store_pd, _mm256_maskstore_ps as store_ps};
+}
+#[cfg(target_arch = "x86_64")]
+use masks::*;
 
 /// A register of 16 bytes as every processor has, in plain code.
 #[derive(Clone, Copy)]
@@ -110,6 +191,18 @@ macro_rules! plain {
             unsafe fn store(self, to: *mut $t) {
                 // SAFETY: as above.
                 unsafe { to.cast::<[$t; $lanes]>().write(self.0) }
+            }
+            #[inline(always)]
+            unsafe fn load_first(from: *const $t, n: usize) -> Self {
+                // SAFETY: as above.
+                Plain(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, to: *mut $t, n: usize) {
+                for (i, x) in self.0.into_iter().take(n).enumerate() {
+                    // SAFETY: as above.
+                    unsafe { to.add(i).write(x) }
+                }
             }
             #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {

@@ -3,7 +3,7 @@
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::conv::{self, Conv};
+use crate::kernels::unfold::{self, Windows};
 use crate::ops::conv::Conv2dOptions;
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::dense;
@@ -19,7 +19,7 @@ pub(crate) static OPS: &[&Op] = &[&UNFOLD, &FOLD];
 
 /// Checks what is unfolded, `[N, C, H, W]`, and returns what the kernels need, and the shape of the result,
 /// `[N, C kH kW, windows]`.
-fn sizes(x: &Shape, attrs: &Attrs) -> Result<(Conv, Shape)> {
+fn sizes(x: &Shape, attrs: &Attrs) -> Result<(Windows, Shape)> {
     if x.rank() != 4 {
         return Err(Error::new(format!("input has rank {}, not 4: batch, channels, height, width", x.rank()))
             .help("for a single image, add the batch axis: input.unsqueeze(0)"));
@@ -31,8 +31,7 @@ fn sizes(x: &Shape, attrs: &Attrs) -> Result<(Conv, Shape)> {
     let [kernel, output] = [windows.map(|w| w.kernel), windows.map(|w| w.output)];
     let product = |n: &[usize]| n.iter().try_fold(1isize, |p, &n| p.checked_mul(n as isize)).unwrap_or(isize::MAX);
     let shape = checked_shape(&[x[0] as isize, product(&[x[1], kernel[1], kernel[2]]), product(&output)])?;
-    // Channels are unfolded one by one.
-    Ok((Conv { images: x[0] * x[1], groups: 1, channels: 1, filters: 1, windows }, shape))
+    Ok((windows, shape))
 }
 
 /// A random image shape, and attributes.
@@ -57,7 +56,7 @@ pub(crate) static UNFOLD: Op = Op {
         let (c, shape) = sizes(x.shape(), call.attrs())?;
         let par = Par::of(shape.elements());
         Ok(smallvec::smallvec![with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
-            conv::unfold(out, x.dense_slice(), &c, &par)
+            unfold::unfold(out, x.dense_slice(), &c, &par)
         }))])
     },
     gradient: Gradient::Rule {
@@ -126,7 +125,7 @@ pub(crate) static FOLD: Op = {
         }
         let (x, par) = (dense(call.input(0).clone()), Par::of(x.elements()));
         Ok(smallvec::smallvec![with_dtype!(precise dtype, T => AnyTensor::filled::<T>(image, |out| {
-            conv::fold(out, x.dense_slice(), &c, &par)
+            unfold::fold(out, x.dense_slice(), &c, &par)
         }))])
     }
     Op {

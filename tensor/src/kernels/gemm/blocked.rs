@@ -5,7 +5,7 @@
 //! panels go by, which stay in the second. What lies well already, and is small, is read where it lies.
 
 use super::pack;
-use super::tile::{Left, Right, Target, Tiled, Tiles};
+use super::tile::{Inner, Left, Plus, Right, Target, Tiled, Tiles};
 use super::{Matrix, Problem};
 use crate::dtype::Element;
 use crate::kernels::scratch::Scratch;
@@ -125,9 +125,10 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
                     // the right operand is read in place its columns are whole registers, too.
                     unsafe {
-                        let to =
-                            Target { start: c.start().add(start), stride: p.stride, columns, add: p.add || at > 0 };
-                        (tiles.run)(height, registers, depth, left, right, to);
+                        let plus = if p.add || at > 0 { Plus::Target } else { Plus::Nothing };
+                        let (start, widths) = (c.start().add(start), tiles.widths(columns));
+                        let to = Target { start, stride: p.stride, step: tiles.lanes, widths, plus };
+                        (tiles.run)(height, registers, Inner::of(depth), left, right, to);
                     }
                 }
             }

@@ -4,8 +4,8 @@
 //! instruction set (`tile`). Work is split by size alone, and each element is summed in one order, so the bits are the
 //! same for any number of threads.
 
-mod blocked;
-mod pack;
+pub(in crate::kernels) mod blocked;
+pub(in crate::kernels) mod pack;
 mod row;
 pub(in crate::kernels) mod tile;
 

@@ -15,6 +15,28 @@ use crate::kernels::vector::{Plain, Vector};
 /// Most rows of a tile, over all instruction sets.
 pub const MOST_ROWS: usize = 8;
 
+/// Most registers in a row of a tile, and most columns, over all instruction sets and precisions.
+pub const MOST_REGISTERS: usize = 3;
+pub const MOST_COLUMNS: usize = 48;
+
+/// The positions of the inner axis: segments of neighbours.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner {
+    /// Positions in a segment.
+    pub depth: usize,
+    /// Segments.
+    pub segments: usize,
+    /// From one segment to the next, how far the left operand's lines and the right operand's rows are apart.
+    pub steps: [usize; 2],
+}
+
+impl Inner {
+    /// A single segment.
+    pub fn of(depth: usize) -> Inner {
+        Inner { depth, segments: 1, steps: [0, 0] }
+    }
+}
+
 /// Where the left operand of a tile lies.
 #[derive(Clone, Copy, Debug)]
 pub enum Left<T> {
@@ -37,18 +59,34 @@ impl<T> Left<T> {
 pub enum Right<T> {
     /// The first row, and the distance from row to row.
     Strided(*const T, usize),
-    /// What the rows' places are counted from, and the place of each.
-    Scattered(*const T, *const usize),
+    /// What the rows' places are counted from, the place of each, and the distance from register to register.
+    Scattered(*const T, *const usize, usize),
 }
 
-/// Where a tile of the result goes: its first element, the distance from row to row, how many of its columns there are,
-/// and whether it is added to what is there.
+/// Where a tile of the result goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<T> {
+    /// Its first element.
     pub start: *mut T,
+    /// The distance from row to row.
     pub stride: usize,
-    pub columns: usize,
-    pub add: bool,
+    /// The distance from register to register.
+    pub step: usize,
+    /// How many lanes of each register there are.
+    pub widths: [usize; MOST_REGISTERS],
+    /// What the sums are added to.
+    pub plus: Plus<T>,
+}
+
+/// What the sums of a tile are added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Plus<T> {
+    /// Nothing.
+    Nothing,
+    /// What the target holds.
+    Target,
+    /// A number for each row.
+    Rows(*const T),
 }
 
 /// The tiles of an instruction set.
@@ -59,19 +97,24 @@ pub struct Tiles<T> {
     pub rows: usize,
     /// Most registers in a row of a tile.
     pub registers: usize,
-    /// Computes a tile of so many rows and registers, over so many positions of the inner axis.
+    /// Computes a tile of so many rows and registers.
     ///
     /// # Safety
     /// `rows` is a power of two up to [`rows`](Self::rows) and `registers` is from 1 to
     /// [`registers`](Self::registers); the operands may be read as described, the right one's rows in whole
-    /// registers, and the target's columns, at most those of the tile, may be written.
-    pub run: unsafe fn(usize, usize, usize, Left<T>, Right<T>, Target<T>),
+    /// registers, and the target's widths, at most [`lanes`](Self::lanes) each, may be read and written.
+    pub run: unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>),
 }
 
 impl<T> Tiles<T> {
     /// Most columns of a tile.
     pub fn columns(&self) -> usize {
         self.lanes * self.registers
+    }
+
+    /// The widths of the registers that `columns` neighbouring columns take.
+    pub fn widths(&self, columns: usize) -> [usize; MOST_REGISTERS] {
+        std::array::from_fn(|j| columns.saturating_sub(j * self.lanes).min(self.lanes))
     }
 }
 
@@ -84,44 +127,45 @@ pub trait Tiled: Sized + 'static {
 /// The rows of a right operand.
 trait Rows<T>: Copy {
     /// # Safety
-    /// There is a row number `p`.
-    unsafe fn row(self, p: usize) -> *const T;
+    /// There is a register `j` of row `p` in segment `segment`.
+    unsafe fn at(self, segment: usize, p: usize, j: usize) -> *const T;
 }
 
+/// Rows a distance apart, whose registers have `L` lanes.
 #[derive(Clone, Copy)]
-struct Strided<T>(*const T, usize);
-impl<T: Copy> Rows<T> for Strided<T> {
+struct Strided<T, const L: usize>(*const T, usize, usize);
+impl<T: Copy, const L: usize> Rows<T> for Strided<T, L> {
     #[inline(always)]
-    unsafe fn row(self, p: usize) -> *const T {
+    unsafe fn at(self, segment: usize, p: usize, j: usize) -> *const T {
         // SAFETY: the caller promises that there is such a row.
-        unsafe { self.0.add(p * self.1) }
+        unsafe { self.0.add(segment * self.2 + p * self.1 + j * L) }
     }
 }
 
 #[derive(Clone, Copy)]
-struct Scattered<T>(*const T, *const usize);
+struct Scattered<T>(*const T, *const usize, usize);
 impl<T: Copy> Rows<T> for Scattered<T> {
     #[inline(always)]
-    unsafe fn row(self, p: usize) -> *const T {
+    unsafe fn at(self, _: usize, p: usize, j: usize) -> *const T {
         // SAFETY: as above.
-        unsafe { self.0.add(*self.1.add(p)) }
+        unsafe { self.0.add(*self.1.add(p) + j * self.2) }
     }
 }
 
 /// The elements of a left operand.
 trait Elements<T>: Copy {
     /// # Safety
-    /// There is a row number `i` and a position `p` of the inner axis.
-    unsafe fn at(&self, i: usize, p: usize) -> T;
+    /// There is a row number `i`, and a position `p` of segment `segment`.
+    unsafe fn at(&self, segment: usize, i: usize, p: usize) -> T;
 }
 
 #[derive(Clone, Copy)]
-struct Lines<T>([*const T; MOST_ROWS]);
+struct Lines<T>([*const T; MOST_ROWS], usize);
 impl<T: Copy> Elements<T> for Lines<T> {
     #[inline(always)]
-    unsafe fn at(&self, i: usize, p: usize) -> T {
+    unsafe fn at(&self, segment: usize, i: usize, p: usize) -> T {
         // SAFETY: the caller promises that there is such an element.
-        unsafe { *self.0[i].add(p) }
+        unsafe { *self.0[i].add(segment * self.1 + p) }
     }
 }
 
@@ -129,7 +173,7 @@ impl<T: Copy> Elements<T> for Lines<T> {
 struct Columns<T>(*const T, usize);
 impl<T: Copy> Elements<T> for Columns<T> {
     #[inline(always)]
-    unsafe fn at(&self, i: usize, p: usize) -> T {
+    unsafe fn at(&self, _: usize, i: usize, p: usize) -> T {
         // SAFETY: as above.
         unsafe { *self.0.add(p * self.1 + i) }
     }
@@ -141,45 +185,36 @@ impl<T: Copy> Elements<T> for Columns<T> {
 /// As [`Tiles::run`], and the machine has the instruction set that this is compiled for.
 #[inline(always)]
 unsafe fn tile<V: Vector, const M: usize, const N: usize>(
-    depth: usize,
+    inner: Inner,
     left: impl Elements<V::Element>,
     right: impl Rows<V::Element>,
     to: Target<V::Element>,
 ) {
-    // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set. Where the
-    // target has fewer columns than the tile, the tile's go to `whole`, which has room for them.
+    // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set.
     unsafe {
         let mut sums = [[V::splat(V::Element::default()); N]; M];
-        for p in 0..depth {
-            let row = right.row(p);
-            let b: [V; N] = std::array::from_fn(|j| V::load(row.add(j * V::LANES)));
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let a = V::splat(left.at(i, p));
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    *sum = a.mul_add(b, *sum);
+        for segment in 0..inner.segments {
+            for p in 0..inner.depth {
+                let b: [V; N] = std::array::from_fn(|j| V::load(right.at(segment, p, j)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a = V::splat(left.at(segment, i, p));
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum = a.mul_add(b, *sum);
+                    }
                 }
             }
         }
-        if to.columns == N * V::LANES {
-            for (i, sums) in sums.into_iter().enumerate() {
-                for (j, sum) in sums.into_iter().enumerate() {
-                    let at = to.start.add(i * to.stride + j * V::LANES);
-                    if to.add { sum.add(V::load(at)) } else { sum }.store(at);
-                }
-            }
-            return;
-        }
-        let mut whole = [[V::splat(V::Element::default()); N]; 1];
         for (i, sums) in sums.into_iter().enumerate() {
-            let row = to.start.add(i * to.stride);
-            let elements = whole.as_mut_ptr().cast::<V::Element>();
-            if to.add {
-                std::ptr::copy_nonoverlapping(row, elements, to.columns);
+            for (j, sum) in sums.into_iter().enumerate() {
+                let (at, width) = (to.start.add(i * to.stride + j * to.step), to.widths[j]);
+                let sum = match to.plus {
+                    Plus::Nothing => sum,
+                    Plus::Target if width == V::LANES => sum.add(V::load(at)),
+                    Plus::Target => sum.add(V::load_first(at, width)),
+                    Plus::Rows(each) => sum.add(V::splat(*each.add(i))),
+                };
+                if width == V::LANES { sum.store(at) } else { sum.store_first(at, width) }
             }
-            for (whole, sum) in whole[0].iter_mut().zip(sums) {
-                *whole = if to.add { sum.add(*whole) } else { sum };
-            }
-            std::ptr::copy_nonoverlapping(elements, row, to.columns);
         }
     }
 }
@@ -190,46 +225,48 @@ macro_rules! tiles {
         mod $name {
             use super::*;
 
+            const LANES: usize = <$register as Vector>::LANES;
+
             /// # Safety
             /// As [`Tiles::run`], and the machine has the instruction set.
             $(#[$attribute])*
-            unsafe fn one<const M: usize, const N: usize>(depth: usize, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
+            unsafe fn one<const M: usize, const N: usize>(inner: Inner, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
                 // SAFETY: the caller's promises are those asked for.
                 unsafe {
                     match (left, right) {
                         (Left::Lines(l), Right::Strided(r, stride)) => {
-                            tile::<$register, M, N>(depth, Lines(l), Strided(r, stride), to);
+                            let right = Strided::<_, LANES>(r, stride, inner.steps[1]);
+                            tile::<$register, M, N>(inner, Lines(l, inner.steps[0]), right, to);
                         }
-                        (Left::Lines(l), Right::Scattered(r, places)) => {
-                            tile::<$register, M, N>(depth, Lines(l), Scattered(r, places), to);
+                        (Left::Lines(l), Right::Scattered(r, places, step)) => {
+                            tile::<$register, M, N>(inner, Lines(l, 0), Scattered(r, places, step), to);
                         }
                         (Left::Columns(l, step), Right::Strided(r, stride)) => {
-                            tile::<$register, M, N>(depth, Columns(l, step), Strided(r, stride), to);
+                            tile::<$register, M, N>(inner, Columns(l, step), Strided::<_, LANES>(r, stride, 0), to);
                         }
                         (Left::Columns(..), Right::Scattered(..)) => unreachable!("no product has such operands"),
                     }
                 }
             }
 
-            unsafe fn run(rows: usize, registers: usize, depth: usize, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
-                debug_assert!(to.columns <= registers * <$register as Vector>::LANES);
-                tiles!(@pick rows registers [$($m)*] [$($n)*] depth left right to)
+            unsafe fn run(rows: usize, registers: usize, inner: Inner, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
+                debug_assert!(to.widths.iter().all(|&w| w <= LANES));
+                tiles!(@pick rows registers [$($m)*] [$($n)*] inner left right to)
             }
 
-            pub static TILES: Tiles<$t> =
-                Tiles { lanes: <$register as Vector>::LANES, rows: $most, registers: $registers, run };
+            pub static TILES: Tiles<$t> = Tiles { lanes: LANES, rows: $most, registers: $registers, run };
         }
     };
-    (@pick $rows:ident $registers:ident [$($m:literal)*] $n:tt $depth:ident $left:ident $right:ident $to:ident) => {
+    (@pick $rows:ident $registers:ident [$($m:literal)*] $n:tt $inner:ident $left:ident $right:ident $to:ident) => {
         match $rows {
-            $($m => tiles!(@of $m $registers $n $depth $left $right $to),)*
+            $($m => tiles!(@of $m $registers $n $inner $left $right $to),)*
             _ => unreachable!("a tile has 1, 2, 4 or 8 rows"),
         }
     };
-    (@of $m:literal $registers:ident [$($n:literal)*] $depth:ident $left:ident $right:ident $to:ident) => {
+    (@of $m:literal $registers:ident [$($n:literal)*] $inner:ident $left:ident $right:ident $to:ident) => {
         match $registers {
             // SAFETY: the caller's promises; the table of an instruction set is used where the machine has it.
-            $($n => unsafe { one::<$m, $n>($depth, $left, $right, $to) },)*
+            $($n => unsafe { one::<$m, $n>($inner, $left, $right, $to) },)*
             _ => unreachable!("a row of a tile has 1 to 3 registers"),
         }
     };
@@ -288,15 +325,17 @@ mod tests {
                         false => Left::Columns(a.as_ptr(), tiles.rows),
                     };
                     let right = match scattered {
-                        true => Right::Scattered(b.as_ptr(), places.as_ptr()),
+                        true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.lanes),
                         false => Right::Strided(b.as_ptr(), wide),
                     };
                     let mut c = vec![number(8); rows * (wide + 2)];
                     // SAFETY: the operands have `tiles.rows` rows and two times `depth` rows of `wide` columns, the
                     // target `rows` of `wide + 2`; the table is one of this machine's.
                     unsafe {
-                        let to = Target { start: c.as_mut_ptr(), stride: wide + 2, columns, add };
-                        (tiles.run)(rows, registers, depth, left, right, to);
+                        let (start, stride, widths) = (c.as_mut_ptr(), wide + 2, tiles.widths(columns));
+                        let plus = if add { Plus::Target } else { Plus::Nothing };
+                        let to = Target { start, stride, step: tiles.lanes, widths, plus };
+                        (tiles.run)(rows, registers, Inner::of(depth), left, right, to);
                     }
                     for (i, row) in c.chunks(wide + 2).enumerate() {
                         for (j, &c) in row.iter().enumerate() {

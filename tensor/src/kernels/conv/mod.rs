@@ -1,0 +1,244 @@
+//! The conv family: convolution along up to three axes, and its gradients.
+//!
+//! Images are laid out so that every position of the kernel is a shift ([`lattice`]); outputs are sums of shifted
+//! registers ([`sweep`]), also those of the gradient with respect to the input, which is a convolution with the kernel
+//! turned over for every phase of the stride; and the gradient with respect to the weight is a sum of products along the
+//! outputs ([`weight`]). A kernel that looks at single pixels is a matrix product as it is.
+
+mod lattice;
+mod sweep;
+mod weight;
+
+use lattice::{Axis, Lattice};
+use smallvec::SmallVec;
+use sweep::{Kernel, Place};
+
+use crate::dtype::Element;
+use crate::kernels::gemm::tile::Tiled;
+use crate::kernels::gemm::{self, Matrix, Product};
+use crate::kernels::scratch::Scratch;
+use crate::kernels::window::Window;
+use crate::par::{Par, SharedMut};
+
+pub use weight::weight_grad;
+
+/// An element type that convolutions sum.
+pub trait Sums: Product + Tiled + std::ops::AddAssign {}
+impl<T: Product + Tiled + std::ops::AddAssign> Sums for T {}
+
+/// The sizes of a convolution.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Images in the batch.
+    pub images: usize,
+    /// Groups, each a convolution of its own.
+    pub groups: usize,
+    /// Input channels of each group.
+    pub channels: usize,
+    /// Output channels of each group.
+    pub filters: usize,
+    /// How the kernel slides over depth, height and width. Where there are fewer axes, the first are [`Window::NONE`].
+    pub windows: [Window; 3],
+}
+
+/// What is swept: the images of each group.
+struct Parts {
+    /// Images times groups.
+    count: usize,
+    /// Groups.
+    groups: usize,
+    /// Planes of each, and their pixels.
+    channels: usize,
+    pixels: usize,
+}
+
+impl Conv {
+    /// Pixels of an input channel.
+    fn pixels(&self) -> usize {
+        self.windows.iter().map(|w| w.size).product()
+    }
+
+    /// Pixels of an output channel.
+    fn positions(&self) -> usize {
+        self.windows.iter().map(|w| w.output).product()
+    }
+
+    /// Weights of each filter for one channel.
+    fn area(&self) -> usize {
+        self.windows.iter().map(|w| w.kernel).product()
+    }
+
+    /// Weights of each filter.
+    fn taps(&self) -> usize {
+        self.channels * self.area()
+    }
+
+    /// Whether each output sees one pixel, that at its own place.
+    fn is_pointwise(&self) -> bool {
+        self.windows.iter().all(Window::is_identity)
+    }
+
+    /// Multiply-adds of the whole.
+    pub fn work(&self) -> usize {
+        [self.groups, self.filters, self.taps(), self.positions()].iter().fold(self.images, |w, &n| w.saturating_mul(n))
+    }
+}
+
+/// `out = conv(x, w) + bias`, all dense.
+///
+/// # Panics
+/// If a slice is not as long as the sizes say.
+pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
+    let (parts, positions, taps) = (c.images * c.groups, c.positions(), c.taps());
+    assert_eq!(out.len(), parts * c.filters * positions, "the output has another size");
+    assert_eq!(w.len(), c.groups * c.filters * taps, "the weight has another size");
+    if c.is_pointwise() {
+        return pointwise(
+            out,
+            x,
+            bias,
+            c.groups,
+            [c.filters, taps, positions],
+            |group| Matrix::dense(&w[group * c.filters * taps..][..c.filters * taps], taps),
+            par,
+        );
+    }
+    let lattice = Lattice::new(c);
+    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let p = Parts { count: parts, groups: c.groups, channels: c.channels, pixels: c.pixels() };
+    let k = Kernel { weights: w, places: &lattice.places(c.channels), filters: c.filters, bias };
+    let to = Place { elements: positions, first: 0, steps: [high * wide, wide, 1] };
+    sweep::sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
+}
+
+/// The transposed convolution, which is the gradient of a convolution with respect to its input:
+/// `x = conv_transposed(g, w) + bias`, all dense.
+///
+/// # Panics
+/// If a slice is not as long as the sizes say.
+pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
+    let (parts, taps, area) = (c.images * c.groups, c.taps(), c.area());
+    assert_eq!(x.len(), parts * c.channels * c.pixels(), "the output has another size");
+    assert_eq!(w.len(), c.groups * c.filters * taps, "the weight has another size");
+    if c.is_pointwise() {
+        return pointwise(
+            x,
+            g,
+            bias,
+            c.groups,
+            [c.channels, c.filters, c.positions()],
+            |group| Matrix::dense(&w[group * c.filters * taps..][..c.filters * taps], taps).t(),
+            par,
+        );
+    }
+    let [_, high, wide] = c.windows.each_ref().map(|w| w.size);
+    let steps = [high * wide, wide, 1];
+    let p = Parts { count: parts, groups: c.groups, channels: c.filters, pixels: c.positions() };
+    let x = SharedMut::new(x);
+    let mut turned = Scratch::<T>::new(w.len());
+    // Positions of the input whose distance is a multiple of the stride see the same positions of the kernel.
+    let phases = c.windows.each_ref().map(|w| w.stride.min(w.size));
+    for phase in 0..phases.iter().product() {
+        let first = [phase / (phases[1] * phases[2]), phase / phases[2] % phases[1], phase % phases[2]];
+        let axes = [0, 1, 2].map(|i| Axis::transposed(&c.windows[i], first[i]));
+        let taps_of = axes.each_ref().map(|(_, taps)| taps.clone());
+        let lattice = Lattice { axes: axes.map(|(axis, _)| axis) };
+        let seen: SmallVec<[usize; 32]> = taps_of[0]
+            .iter()
+            .flat_map(|&d| {
+                let [_, high, wide] = c.windows.each_ref().map(|w| w.kernel);
+                let [_, rows, columns] = &taps_of;
+                rows.iter().flat_map(move |&h| columns.iter().map(move |&w| (d * high + h) * wide + w))
+            })
+            .collect();
+        // The weights of each input channel, filter by filter.
+        let depth = c.filters * seen.len();
+        let weights = &mut turned[..c.groups * c.channels * depth];
+        par.chunks_mut(weights, depth, |line, to| {
+            let (group, channel) = (line / c.channels, line % c.channels);
+            for (f, to) in to.chunks_mut(seen.len()).enumerate() {
+                let from = &w[(group * c.filters + f) * taps + channel * area..][..area];
+                to.iter_mut().zip(&seen).for_each(|(to, &tap)| *to = from[tap]);
+            }
+        });
+        let k = Kernel { weights, places: &lattice.places(c.filters), filters: c.channels, bias };
+        let start = first.iter().zip(steps).map(|(at, step)| at * step).sum();
+        let strides = c.windows.each_ref().map(|w| w.stride);
+        let to =
+            Place { elements: c.pixels(), first: start, steps: [0, 1, 2].map(|i| strides[i].saturating_mul(steps[i])) };
+        sweep::sweep(&x, g, &lattice, &p, &k, &to, par);
+    }
+}
+
+/// `out = w x + bias` for each image and group: `[m, n]` of `[m, k]` and `[k, n]`.
+fn pointwise<'a, T: Sums>(
+    out: &mut [T],
+    x: &[T],
+    bias: Option<&[T]>,
+    groups: usize,
+    [m, k, n]: [usize; 3],
+    w: impl Fn(usize) -> Matrix<'a, T> + Sync,
+    par: &Par,
+) {
+    let parts = out.len().checked_div(m * n).unwrap_or(0);
+    let product = |part: usize, out: &mut [T], par: &Par| {
+        if let Some(bias) = bias {
+            for (out, &b) in out.chunks_mut(n).zip(&bias[part % groups * m..]) {
+                out.fill(b);
+            }
+        }
+        let x = Matrix::dense(&x[part * k * n..][..k * n], n);
+        gemm::gemm(m, k, n, w(part % groups), x, out, bias.is_some(), par);
+    };
+    match parts {
+        1 => product(0, out, par),
+        _ => par.chunks_mut(out, m * n, |part, out| product(part, out, &Par::sequential())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two images of 2 groups of 2 channels of 4 by 5 pixels, 2 filters of 3 by 2 each; a kernel that looks at single
+    /// pixels has a path of its own.
+    fn sizes(pointwise: bool) -> (Conv, [usize; 3]) {
+        let window = |size: usize, kernel: usize| Window {
+            size,
+            kernel,
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            output: size + 1 - kernel,
+        };
+        let kernel = if pointwise { [1, 1] } else { [3, 2] };
+        let windows = [Window::NONE, window(4, kernel[0]), window(5, kernel[1])];
+        let c = Conv { images: 2, groups: 2, channels: 2, filters: 2, windows };
+        let lens = [2 * 2 * 2 * c.pixels(), 2 * 2 * c.taps(), 2 * 2 * 2 * c.positions()];
+        (c, lens)
+    }
+
+    /// A kernel on three slices: of the input, the weight and the result.
+    type Run = fn([&mut [f32]; 3], &Conv);
+
+    #[test]
+    fn slices_that_are_too_short_are_refused() {
+        let runs: [Run; 3] = [
+            |[x, w, y], c| conv(y, x, w, Some(&[0.0; 4]), c, &Par::sequential()),
+            |[x, w, y], c| transposed(x, y, w, None, c, &Par::sequential()),
+            |[x, w, y], c| weight_grad(w, x, y, c, &Par::sequential()),
+        ];
+        for (pointwise, run, short) in [false, true].iter().flat_map(|&p| {
+            let each = move |run| (0..4).map(move |short| (p, run, short));
+            runs.into_iter().flat_map(each)
+        }) {
+            let (c, lens) = sizes(pointwise);
+            let mut slices: Vec<Vec<f32>> = (0..3).map(|i| vec![1.0; lens[i] - (i + 1 == short) as usize]).collect();
+            let call = std::panic::AssertUnwindSafe(|| {
+                let [x, w, y] = slices.get_disjoint_mut([0, 1, 2]).expect("three");
+                run([x, w, y], &c);
+            });
+            assert_eq!(std::panic::catch_unwind(call).is_err(), short > 0, "slice {short} is one element short");
+        }
+    }
+}

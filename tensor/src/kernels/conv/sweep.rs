@@ -1,0 +1,277 @@
+//! Sums over a kernel's positions for every output, read straight from the [`Lattice`]: a tile is some output channels by
+//! some registers of neighbouring outputs.
+
+use std::ops::Range;
+
+use super::lattice::Lattice;
+use super::{Parts, Sums};
+use crate::kernels::gemm::blocked::strips;
+use crate::kernels::gemm::tile::{Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Plus, Right, Target, Tiles};
+use crate::kernels::scratch::Scratch;
+use crate::par::{Par, SharedMut};
+
+/// Elements of images that are laid out at a time.
+const LAID_OUT: usize = 1 << 22;
+
+/// Tiles along the outputs, and strips of output channels, in a task; and the number of tasks below which there are
+/// fewer.
+const PANELS: usize = 16;
+const STRIPS: usize = 8;
+const TASKS: usize = 8;
+
+/// Where the outputs of a sweep go: of a plane of `elements`, every `steps` from `first` on.
+pub struct Place {
+    pub elements: usize,
+    pub first: usize,
+    pub steps: [usize; 3],
+}
+
+/// What is summed: for each output channel of each group a line of `depth` weights, one for each of `places`.
+pub struct Kernel<'a, T> {
+    pub weights: &'a [T],
+    pub places: &'a [usize],
+    /// Output channels of a group.
+    pub filters: usize,
+    pub bias: Option<&'a [T]>,
+}
+
+/// How tiles lie in a slice of outputs.
+#[derive(Clone, Copy)]
+enum Tiling {
+    /// Registers along a row of outputs.
+    Rows,
+    /// A register for each of some rows.
+    Stacks,
+    /// Along the cells, from row to row; what lies between rows is not kept.
+    Flow,
+}
+
+/// A tile's outputs.
+struct Panel {
+    /// The cell that the first output's kernel is counted from, and its place in the output plane.
+    cell: usize,
+    out: usize,
+    /// Outputs (in a flow: cells).
+    columns: usize,
+    registers: usize,
+    /// The distances between registers in cells, and in the output; and the lanes of each.
+    step: usize,
+    out_step: usize,
+    widths: [usize; MOST_REGISTERS],
+}
+
+/// The panels of a plane.
+struct Panels<'a> {
+    tiling: Tiling,
+    outputs: [usize; 3],
+    steps: [usize; 3],
+    to: &'a Place,
+    lanes: usize,
+    wide: usize,
+}
+
+impl Panels<'_> {
+    /// The way that wastes the fewest lanes.
+    fn new<'a, T>(lattice: &Lattice, to: &'a Place, tiles: &Tiles<T>) -> Panels<'a> {
+        let (outputs, steps) = (lattice.outputs(), lattice.steps());
+        let (lanes, wide) = (tiles.lanes, tiles.columns());
+        let [_, high, row] = outputs;
+        let in_rows = row as f64 / row.next_multiple_of(lanes) as f64;
+        let flowing = (high * row) as f64 / ((high - 1) * steps[1] + row).next_multiple_of(lanes) as f64;
+        // Outputs that are not neighbours go by way of the flow's buffer.
+        let tiling = match to.steps[2] {
+            1 if in_rows + 0.02 >= flowing => {
+                if row <= lanes {
+                    Tiling::Stacks
+                } else {
+                    Tiling::Rows
+                }
+            }
+            _ => Tiling::Flow,
+        };
+        Panels { tiling, outputs, steps, to, lanes, wide }
+    }
+
+    /// Panels of a slice of outputs.
+    fn in_slice(&self) -> usize {
+        let [_, high, row] = self.outputs;
+        match self.tiling {
+            Tiling::Rows => high * row.div_ceil(self.wide),
+            Tiling::Stacks => high.div_ceil(self.wide / self.lanes),
+            Tiling::Flow => ((high - 1) * self.steps[1] + row).div_ceil(self.wide),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.outputs[0] * self.in_slice()
+    }
+
+    fn get(&self, i: usize) -> Panel {
+        let ([_, high, row], each) = (self.outputs, self.in_slice());
+        let (z, i) = (i / each, i % each);
+        let (cells, outs) = (self.steps, self.to.steps);
+        let (cell, out) = (z * cells[0], self.to.first + z * outs[0]);
+        let widths = |columns: usize| std::array::from_fn(|j| columns.saturating_sub(j * self.lanes).min(self.lanes));
+        match self.tiling {
+            Tiling::Rows => {
+                let across = row.div_ceil(self.wide);
+                let (y, x) = (i / across, i % across * self.wide);
+                let columns = self.wide.min(row - x);
+                Panel {
+                    cell: cell + y * cells[1] + x,
+                    out: out + y * outs[1] + x,
+                    columns,
+                    registers: columns.div_ceil(self.lanes),
+                    step: self.lanes,
+                    out_step: self.lanes,
+                    widths: widths(columns),
+                }
+            }
+            Tiling::Stacks => {
+                let y = i * (self.wide / self.lanes);
+                let registers = (self.wide / self.lanes).min(high - y);
+                Panel {
+                    cell: cell + y * cells[1],
+                    out: out + y * outs[1],
+                    columns: row,
+                    registers,
+                    step: cells[1],
+                    out_step: outs[1],
+                    widths: [row; MOST_REGISTERS],
+                }
+            }
+            Tiling::Flow => {
+                let from = i * self.wide;
+                let columns = self.wide.min((high - 1) * cells[1] + row - from);
+                Panel {
+                    cell: cell + from,
+                    out,
+                    columns,
+                    registers: columns.div_ceil(self.lanes),
+                    step: self.lanes,
+                    out_step: self.lanes,
+                    widths: [self.lanes; MOST_REGISTERS],
+                }
+            }
+        }
+    }
+
+    /// Calls `f` with the outputs among the cells of a panel of a flow: their number within the panel, their place, and
+    /// how many neighbours there are.
+    #[inline]
+    fn for_runs(&self, panel: &Panel, mut f: impl FnMut(usize, usize, usize)) {
+        let (cells, row) = (self.steps[1], self.outputs[2]);
+        let slice = panel.cell % self.steps[0];
+        let (mut at, end) = (slice, slice + panel.columns);
+        while at < end {
+            let (y, x) = (at / cells, at % cells);
+            if x < row {
+                let count = (row - x).min(end - at);
+                f(at - slice, panel.out + y * self.to.steps[1] + x * self.to.steps[2], count);
+            }
+            at += cells - x;
+        }
+    }
+}
+
+/// Lays the images `parts` out.
+fn lay_out<'a, T: Sums>(
+    memory: &'a mut [T],
+    x: &[T],
+    lattice: &Lattice,
+    planes: Range<usize>,
+    pixels: usize,
+    par: &Par,
+) -> &'a [T] {
+    let (used, slack) = memory.split_at_mut(planes.len() * lattice.plane());
+    // Registers are read whole.
+    slack.fill(T::default());
+    par.chunks_mut(used, lattice.plane(), |i, cells| {
+        lattice.fill(cells, &x[(planes.start + i) * pixels..][..pixels]);
+    });
+    memory
+}
+
+/// Calls `f` with some of the parts at a time, and their images laid out.
+pub fn for_parts<T: Sums>(x: &[T], lattice: &Lattice, p: &Parts, par: &Par, mut f: impl FnMut(Range<usize>, &[T])) {
+    let each = p.channels * lattice.plane();
+    let most = (LAID_OUT / each.max(1)).clamp(1, p.count.max(1));
+    let mut memory = Scratch::<T>::new(most * each + MOST_COLUMNS * MOST_REGISTERS);
+    for first in (0..p.count).step_by(most) {
+        let parts = first..p.count.min(first + most);
+        let planes = parts.start * p.channels..parts.end * p.channels;
+        f(parts, lay_out(&mut memory, x, lattice, planes, p.pixels, par));
+    }
+}
+
+/// `out = sums of x`, for all images and groups, at the places given; the others stay.
+pub fn sweep<T: Sums>(
+    out: &SharedMut<'_, T>,
+    x: &[T],
+    lattice: &Lattice,
+    p: &Parts,
+    k: &Kernel<'_, T>,
+    to: &Place,
+    par: &Par,
+) {
+    let (tiles, depth) = (T::tiles(), k.places.len());
+    if lattice.outputs().contains(&0) || k.filters == 0 {
+        return;
+    }
+    let panels = Panels::new(lattice, to, tiles);
+    let each = p.channels * lattice.plane();
+    for_parts(x, lattice, p, par, |parts, laid_out| {
+        let (mut wide, mut high) = (PANELS, STRIPS);
+        let tasks = |wide: usize, high: usize| {
+            parts.len() * panels.len().div_ceil(wide) * k.filters.div_ceil(high * tiles.rows)
+        };
+        while tasks(wide, high) < TASKS && wide + high > 2 {
+            if wide > 1 { wide = wide.div_ceil(2) } else { high = high.div_ceil(2) }
+        }
+        let (across, down) = (panels.len().div_ceil(wide), k.filters.div_ceil(high * tiles.rows));
+        par.for_each(parts.len() * across * down, |task| {
+            let (i, part) = (task / (across * down), parts.start + task / (across * down));
+            let (column, row) = (task / down % across * wide, task % down * high * tiles.rows);
+            let group = part % p.groups;
+            let filters = (high * tiles.rows).min(k.filters - row);
+            for panel in (column..panels.len().min(column + wide)).map(|i| panels.get(i)) {
+                let cells = laid_out[i * each + panel.cell..].as_ptr();
+                let right = Right::Scattered(cells, k.places.as_ptr(), panel.step);
+                for (r, height) in strips(filters, tiles.rows) {
+                    let line = group * k.filters + row + r;
+                    let left = Left::lines(height, |j| k.weights[(line + j) * depth..].as_ptr());
+                    let plus = k.bias.map_or(Plus::Nothing, |bias| Plus::Rows(bias[line..line + height].as_ptr()));
+                    let plane = (part * k.filters + row + r) * to.elements;
+                    let run = |start, stride, step| {
+                        let target = Target { start, stride, step, widths: panel.widths, plus };
+                        // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a
+                        // panel on it lies in the part, registers that are read whole in the next part or the slack.
+                        // There are `height` lines of `depth` weights, and the target is checked by the caller.
+                        unsafe { (tiles.run)(height, panel.registers, Inner::of(depth), left, right, target) };
+                    };
+                    if !matches!(panels.tiling, Tiling::Flow) {
+                        let last = panel.out_step * (panel.registers - 1) + panel.widths[panel.registers - 1];
+                        assert!(plane + (height - 1) * to.elements + panel.out + last <= out.len);
+                        // SAFETY: within the output, as just found; each task writes its own outputs.
+                        run(unsafe { out.start().add(plane + panel.out) }, to.elements, panel.out_step);
+                        continue;
+                    }
+                    let mut sums = [[T::default(); MOST_COLUMNS]; MOST_ROWS];
+                    run(sums.as_mut_ptr().cast(), MOST_COLUMNS, panel.out_step);
+                    panels.for_runs(&panel, |from, place, count| {
+                        for (r, sums) in sums[..height].iter().enumerate() {
+                            let start = plane + r * to.elements + place;
+                            let step = to.steps[2];
+                            // SAFETY: as above.
+                            let out = unsafe { out.range(start..start + (count - 1) * step + 1) };
+                            match step {
+                                1 => out.copy_from_slice(&sums[from..from + count]),
+                                _ => out.iter_mut().step_by(step).zip(&sums[from..]).for_each(|(o, &v)| *o = v),
+                            }
+                        }
+                    });
+                }
+            }
+        });
+    });
+}

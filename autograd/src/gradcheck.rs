@@ -378,6 +378,14 @@ impl Step {
         }
         (slope, scale)
     }
+
+    /// How large the weighted sum would be if each output were as large as the largest of its tensor: an element that
+    /// is 0 because terms cancel is as noisy as its neighbours.
+    fn magnitude(&self, weights: &[Vec<f64>]) -> f64 {
+        let largest = |side: &[f64]| side.iter().fold(0f64, |largest, v| largest.max(v.abs()));
+        let tensors = self.sides[0].iter().zip(&self.sides[1]).zip(weights);
+        tensors.map(|((up, down), w)| largest(up).max(largest(down)) * w.iter().map(|w| w.abs()).sum::<f64>()).sum()
+    }
 }
 
 impl Path<'_> {
@@ -433,7 +441,7 @@ impl Path<'_> {
         let Some(first) = fine.first() else {
             return self.step(self.eps * self.size()).map(|s| (s.slope(weights).0, f64::INFINITY, 0.0));
         };
-        let noise = 64.0 * f64::EPSILON * first.slope(weights).1 / first.width;
+        let noise = 64.0 * f64::EPSILON * first.magnitude(weights) / first.width;
         let (mut best, mut error) = (first.slope(weights).0, f64::INFINITY);
         let mut before: Vec<f64> = Vec::new();
         for step in fine {

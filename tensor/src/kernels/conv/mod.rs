@@ -13,7 +13,6 @@ use lattice::{Axis, Lattice};
 use smallvec::SmallVec;
 use sweep::{Kernel, Place};
 
-use crate::dtype::Element;
 use crate::kernels::gemm::tile::Tiled;
 use crate::kernels::gemm::{self, Matrix, Product};
 use crate::kernels::scratch::Scratch;

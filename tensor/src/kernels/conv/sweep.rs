@@ -235,7 +235,8 @@ pub fn sweep<T: Sums>(
             let group = part % p.groups;
             let filters = (high * tiles.rows).min(k.filters - row);
             for panel in (column..panels.len().min(column + wide)).map(|i| panels.get(i)) {
-                let cells = laid_out[i * each + panel.cell..].as_ptr();
+                // Where no kernel position has to do with the outputs, there are no cells.
+                let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
                 let right = Right::Scattered(cells, k.places.as_ptr(), panel.step);
                 for (r, height) in strips(filters, tiles.rows) {
                     let line = group * k.filters + row + r;

@@ -83,6 +83,13 @@ impl Conv {
     }
 }
 
+/// Writes the bias of each channel, or zeros: what outputs are that nothing is summed for.
+fn fill<T: Sums>(out: &mut [T], bias: Option<&[T]>, channels: usize, pixels: usize) {
+    for (i, out) in out.chunks_mut(pixels.max(1)).enumerate() {
+        out.fill(bias.map_or(T::default(), |bias| bias[i % channels]));
+    }
+}
+
 /// `out = conv(x, w) + bias`, all dense.
 ///
 /// # Panics
@@ -91,6 +98,9 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     let (parts, positions, taps) = (c.images * c.groups, c.positions(), c.taps());
     assert_eq!(out.len(), parts * c.filters * positions, "the output has another size");
     assert_eq!(w.len(), c.groups * c.filters * taps, "the weight has another size");
+    if out.is_empty() || w.is_empty() {
+        return fill(out, bias, c.groups * c.filters, positions);
+    }
     if c.is_pointwise() {
         return pointwise(
             out,
@@ -119,6 +129,9 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     let (parts, taps, area) = (c.images * c.groups, c.taps(), c.area());
     assert_eq!(x.len(), parts * c.channels * c.pixels(), "the output has another size");
     assert_eq!(w.len(), c.groups * c.filters * taps, "the weight has another size");
+    if x.is_empty() || w.is_empty() || g.is_empty() {
+        return fill(x, bias, c.groups * c.channels, c.pixels());
+    }
     if c.is_pointwise() {
         return pointwise(
             x,

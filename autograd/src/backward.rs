@@ -298,7 +298,7 @@ pub(crate) fn seed(y: &Tensor, cotangent: Option<Tensor>) -> Result<Tensor> {
         ))
         .kind_of(ErrorKind::Gradient)
         .help("a cotangent has the shape and precision of what it is the gradient of")),
-        None if y.elements() == 1 => Ok(y.detach().ones_like()),
+        None if y.elements() == 1 => Ok(Tensor::full_dtype(y.shape(), 1.0, y.dtype())),
         None => Err(Error::new(format!("needs a loss of one element, this tensor has shape {}", y.shape()))
             .kind_of(ErrorKind::Gradient)
             .help("reduce it with sum() or mean(), or give the gradient to start from: Backward::new().cotangent(&g)")),

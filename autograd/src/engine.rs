@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
 use wengert_tensor::dispatch::{Arg, apply};
-use wengert_tensor::tape::{Contribution, Cut, CutKind, Edge, Leaf, LeafId, Node, in_backward_of, with_grad};
+use wengert_tensor::tape::{Addition, Contribution, Cut, CutKind, Edge, Leaf, LeafId, Node, in_backward_of, with_grad};
 use wengert_tensor::{DType, Error, ErrorKind, Result, Shape, Tensor};
 
 use crate::gradients::{Cuts, Entry, Gradients};
@@ -38,16 +38,69 @@ pub(crate) type OnReady<'a> = &'a mut dyn FnMut(&Arc<Leaf>, &Tensor);
 /// A node on its way to be replayed, with what its outputs have received so far.
 struct Pending {
     node: Arc<Node>,
+    /// How many nodes were discovered before it.
+    number: usize,
     cotangents: SmallVec<[Option<Tensor>; 1]>,
+}
+
+/// The nodes that wait. The next one stands apart: in a chain there is no other.
+#[derive(Default)]
+struct Waiting {
+    next: Option<Pending>,
+    rest: Vec<Option<Pending>>,
+    place: FxHashMap<*const Node, usize>,
+    queue: BinaryHeap<(u32, Reverse<usize>, usize)>,
+    discovered: usize,
+}
+
+impl Waiting {
+    /// What waits for `node`, which may be discovered just now.
+    fn of(&mut self, node: &Arc<Node>) -> &mut Pending {
+        if self.next.as_ref().is_some_and(|next| Arc::ptr_eq(&next.node, node)) {
+            return self.next.as_mut().expect("found just now");
+        }
+        if let Some(&at) = self.place.get(&Arc::as_ptr(node)) {
+            return self.rest[at].as_mut().expect("a node waits until all its users are done");
+        }
+        let number = self.discovered;
+        self.discovered += 1;
+        let new = Pending { node: node.clone(), number, cotangents: smallvec![None; node.outputs.len()] };
+        let deepest = self.next.as_ref().map(|next| next.node.depth).or(self.queue.peek().map(|first| first.0));
+        if deepest.is_some_and(|deepest| node.depth <= deepest) {
+            return self.queue_up(new);
+        }
+        if let Some(former) = self.next.replace(new) {
+            self.queue_up(former);
+        }
+        self.next.as_mut().expect("put there just now")
+    }
+
+    fn queue_up(&mut self, pending: Pending) -> &mut Pending {
+        let at = self.rest.len();
+        self.place.insert(Arc::as_ptr(&pending.node), at);
+        self.queue.push((pending.node.depth, Reverse(pending.number), at));
+        self.rest.push(Some(pending));
+        self.rest[at].as_mut().expect("put there just now")
+    }
+
+    /// Takes the deepest node; of several, the one discovered first.
+    fn pop(&mut self) -> Option<Pending> {
+        self.next.take().or_else(|| {
+            let (_, _, at) = self.queue.pop()?;
+            let pending = self.rest[at].take().expect("each node is queued once");
+            self.place.remove(&Arc::as_ptr(&pending.node));
+            Some(pending)
+        })
+    }
 }
 
 struct Engine<'a> {
     plan: Plan<'a>,
-    pending: Vec<Option<Pending>>,
-    place: FxHashMap<*const Node, usize>,
-    queue: BinaryHeap<(u32, Reverse<usize>)>,
+    waiting: Waiting,
     found: BTreeMap<LeafId, Entry>,
     cuts: Cuts,
+    /// What gradients say that were not recorded, to whoever differentiates them.
+    unrecorded: Option<Arc<Cut>>,
     /// The leaves upstream of the roots, as in [`Edge::marks`].
     marks: u64,
     /// The nodes from which a variable asked for can be reached; unused where all are asked for.
@@ -59,14 +112,14 @@ struct Engine<'a> {
 /// Replays the tapes of `roots`, each with the gradient it starts from.
 pub(crate) fn replay(roots: Vec<(Edge, Tensor)>, plan: Plan<'_>) -> Result<Gradients> {
     let (op, at, create_graph) = (plan.op, plan.at, plan.create_graph);
+    let marks = roots.iter().fold(0, |m, (edge, _)| m | edge.marks());
     let mut engine = Engine {
         plan,
-        pending: Vec::new(),
-        place: FxHashMap::default(),
-        queue: BinaryHeap::new(),
+        waiting: Waiting::default(),
         found: BTreeMap::new(),
         cuts: Cuts::default(),
-        marks: roots.iter().fold(0, |m, (edge, _)| m | edge.marks()),
+        unrecorded: (!create_graph).then(|| Arc::new(Cut { kind: CutKind::NoCreateGraph, op, at, marks })),
+        marks,
         leading: FxHashSet::default(),
         uses: FxHashMap::default(),
     };
@@ -85,14 +138,14 @@ impl Engine<'_> {
             self.receive(&edge, &shape, dtype, Contribution::Whole(cotangent))?;
             self.used(&edge);
         }
-        while let Some((_, Reverse(at))) = self.queue.pop() {
-            let Pending { node, cotangents } = self.pending[at].take().expect("each node is queued once");
-            self.place.remove(&Arc::as_ptr(&node));
+        while let Some(Pending { node, cotangents, .. }) = self.waiting.pop() {
             if let Some(id) = node.op.tap()
                 && self.asked(id)
                 && let Some(Some(g)) = cotangents.first()
             {
-                let entry = Entry { leaf: None, value: self.finished(g.clone()) };
+                let mut value = g.clone();
+                self.finish(&mut value);
+                let entry = Entry { leaf: None, value };
                 self.found.insert(id, entry);
             }
             let (retain, create_graph) = (self.plan.retain || self.plan.create_graph, self.plan.create_graph);
@@ -109,7 +162,7 @@ impl Engine<'_> {
                 self.used(&input.edge);
             }
         }
-        self.finish();
+        self.hand_out();
         Ok(())
     }
 
@@ -127,13 +180,11 @@ impl Engine<'_> {
         }
     }
 
-    /// A gradient as it is handed out: one that was not recorded says so to whoever differentiates it.
-    fn finished(&self, g: Tensor) -> Tensor {
-        if self.plan.create_graph {
-            return g;
+    /// Makes a gradient what is handed out: one that was not recorded says so to whoever differentiates it.
+    fn finish(&self, g: &mut Tensor) {
+        if let Some(cut) = &self.unrecorded {
+            g.set_cut(cut.clone());
         }
-        let Plan { op, at, .. } = self.plan;
-        g.with_cut(Cut { kind: CutKind::NoCreateGraph, op, at, marks: self.marks })
     }
 
     /// Adds a gradient to what an edge has received.
@@ -150,15 +201,7 @@ impl Engine<'_> {
                 Ok(())
             }
             Edge::Node(node, slot) => {
-                let next = self.pending.len();
-                let at = *self.place.entry(Arc::as_ptr(node)).or_insert(next);
-                if at == next {
-                    let cotangents = smallvec![None; node.outputs.len()];
-                    self.pending.push(Some(Pending { node: node.clone(), cotangents }));
-                    self.queue.push((node.depth, Reverse(at)));
-                }
-                let pending = self.pending[at].as_mut().expect("a node waits until all its users are done");
-                let slot = &mut pending.cotangents[*slot as usize];
+                let slot = &mut self.waiting.of(node).cotangents[*slot as usize];
                 let before = slot.take();
                 *slot = Some(add_up(before, shape, dtype, what)?);
                 Ok(())
@@ -185,8 +228,8 @@ impl Engine<'_> {
     /// Hands out the gradient of a leaf, where it received one.
     fn complete(&mut self, id: LeafId) {
         self.uses.remove(&id);
-        let Some(Entry { leaf, value }) = self.found.remove(&id) else { return };
-        let value = self.finished(value);
+        let Some(Entry { leaf, mut value }) = self.found.remove(&id) else { return };
+        self.finish(&mut value);
         if let (Some(leaf), Some(ready)) = (&leaf, self.plan.on_ready.as_mut()) {
             ready(leaf, &value);
         }
@@ -194,12 +237,14 @@ impl Engine<'_> {
     }
 
     /// Hands out what is left: where nobody listens every leaf, else those with a use that no gradient ever reached.
-    fn finish(&mut self) {
-        let left: Vec<LeafId> = match self.plan.on_ready {
-            None => self.found.iter().filter(|(_, e)| e.leaf.is_some()).map(|(id, _)| *id).collect(),
-            Some(_) => self.found.keys().filter(|id| self.uses.contains_key(id)).copied().collect(),
-        };
-        left.into_iter().for_each(|id| self.complete(id));
+    fn hand_out(&mut self) {
+        if self.plan.on_ready.is_some() {
+            let left: Vec<LeafId> = self.found.keys().filter(|id| self.uses.contains_key(id)).copied().collect();
+            return left.into_iter().for_each(|id| self.complete(id));
+        }
+        let mut found = std::mem::take(&mut self.found);
+        found.values_mut().filter(|entry| entry.leaf.is_some()).for_each(|entry| self.finish(&mut entry.value));
+        self.found = found;
     }
 
     /// Walks the tape beforehand: finds the nodes that lead to a variable asked for, and counts the uses of leaves.
@@ -259,7 +304,8 @@ fn add_up(before: Option<Tensor>, shape: &Shape, dtype: DType, what: Contributio
                 Some(before) => before + g,
             })
         }
-        Contribution::Into { op, attrs, rest } => {
+        Contribution::Into(addition) => {
+            let Addition { op, attrs, rest } = *addition;
             let base = before.unwrap_or_else(|| Tensor::full_dtype(shape, 0.0, dtype));
             let mut inputs: SmallVec<[Arg<'_>; 3]> = smallvec![Arg::from(base)];
             inputs.extend(rest.iter().map(Arg::from));

@@ -34,17 +34,30 @@ pub(crate) struct Entry {
 pub trait Variable {
     /// How it relates to the tape.
     fn edge(&self) -> Edge;
+
+    /// The variable that it is, where it is one.
+    fn identity(&self) -> Option<LeafId> {
+        self.edge().variable()
+    }
 }
 
 impl Variable for Tensor {
     fn edge(&self) -> Edge {
         Tensor::edge(self).clone()
     }
+
+    fn identity(&self) -> Option<LeafId> {
+        Tensor::edge(self).variable()
+    }
 }
 
 impl<V: Variable + ?Sized> Variable for &V {
     fn edge(&self) -> Edge {
         (**self).edge()
+    }
+
+    fn identity(&self) -> Option<LeafId> {
+        (**self).identity()
     }
 }
 
@@ -103,7 +116,7 @@ impl Gradients {
     /// assert!(grads.get(&used).is_some() && grads.get(&other).is_none());
     /// ```
     pub fn get(&self, variable: impl Variable) -> Option<&Tensor> {
-        self.entries.get(&variable.edge().variable()?).map(|e| &e.value)
+        self.entries.get(&variable.identity()?).map(|e| &e.value)
     }
 
     /// The gradient of a variable.
@@ -121,9 +134,8 @@ impl Gradients {
     /// If there is none; the error says why.
     #[track_caller]
     pub fn try_of(&self, variable: impl Variable) -> Result<&Tensor> {
-        let edge = variable.edge();
-        let found = edge.variable().and_then(|id| self.entries.get(&id)).map(|e| &e.value);
-        found.ok_or_else(|| self.why_missing(&edge).in_op("gradient", Location::caller()))
+        let found = variable.identity().and_then(|id| self.entries.get(&id)).map(|e| &e.value);
+        found.ok_or_else(|| self.why_missing(&variable.edge()).in_op("gradient", Location::caller()))
     }
 
     /// Why there is no gradient for the variable that `edge` belongs to.

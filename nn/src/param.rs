@@ -162,7 +162,7 @@ impl Param {
         let form = (own.shape().clone(), own.dtype());
         let result = f(&mut own);
         assert!(
-            form == (own.shape().clone(), own.dtype()),
+            (&form.0, form.1) == (own.shape(), own.dtype()),
             "update: {} was {} {} and became {} {}",
             self.described(),
             form.0,
@@ -282,6 +282,10 @@ impl Param {
 impl Variable for Param {
     fn edge(&self) -> Edge {
         Edge::Leaf(self.0.leaf.clone())
+    }
+
+    fn identity(&self) -> Option<LeafId> {
+        Some(self.id())
     }
 }
 

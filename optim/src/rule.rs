@@ -175,11 +175,17 @@ where
     T: Element<Compute = S> + Value<Float, Stored = T>,
     S: Element<Compute = S> + Value<Float, Stored = S> + num_traits::Float,
 {
-    let (grad, n) = (grad.contiguous(), grad.elements());
-    let grad = grad.as_slice::<T>().expect("a gradient of the parameter's precision");
+    let dense;
+    let grad = match grad.as_slice::<T>() {
+        Some(elements) => elements,
+        None => {
+            dense = grad.contiguous();
+            dense.as_slice::<T>().expect("a gradient of the parameter's precision")
+        }
+    };
     let mut kept: SmallVec<[&mut [S]; 4]> = kept.into_iter().map(|t| t.as_mut_slice()).collect();
     let param = param.as_mut_slice::<T>();
-    Par::of(n).chunks_mut_of(param, &mut kept, GRAIN, |block, param, kept| {
+    Par::of(param.len()).chunks_mut_of(param, &mut kept, GRAIN, |block, param, kept| {
         let grad = &grad[block * GRAIN..][..param.len()];
         if let (Some(param), Some(grad)) = (T::direct_mut(param), T::direct(grad)) {
             return simd::run(Stretch { pass, param, grad, kept });

@@ -5,6 +5,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
+use crate::shape::short;
 
 /// An attribute of an operation.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,17 +69,17 @@ impl From<&'static str> for Value {
 }
 impl From<&[isize]> for Value {
     fn from(v: &[isize]) -> Value {
-        Value::Ints(v.iter().map(|&x| x as i64).collect())
+        Value::Ints(short(v.iter().map(|&x| x as i64)))
     }
 }
 impl From<&[usize]> for Value {
     fn from(v: &[usize]) -> Value {
-        Value::Ints(v.iter().map(|&x| x as i64).collect())
+        Value::Ints(short(v.iter().map(|&x| x as i64)))
     }
 }
 impl From<&[i64]> for Value {
     fn from(v: &[i64]) -> Value {
-        Value::Ints(v.into())
+        Value::Ints(short(v.iter().copied()))
     }
 }
 impl<const N: usize> From<[i64; N]> for Value {
@@ -209,7 +210,7 @@ impl Attrs {
     #[track_caller]
     pub fn ints(&self, name: &str) -> SmallVec<[isize; 4]> {
         match self.get(name) {
-            Some(Value::Ints(v)) => v.iter().map(|&x| x as isize).collect(),
+            Some(Value::Ints(v)) => short(v.iter().map(|&x| x as isize)),
             other => wrong(name, "integers", other),
         }
     }

@@ -272,7 +272,11 @@ impl Call<'_, '_> {
     /// If they differ; the message names both and the cast.
     #[inline]
     pub fn same_dtype(&self) -> Result<DType> {
-        self.same_dtype_of(0..self.len())
+        let first = self.input(0).dtype();
+        match self.inputs.iter().map(|input| input.tensor().dtype()).find(|&dtype| dtype != first) {
+            None => Ok(first),
+            Some(other) => Err(precisions_differ(first, other)),
+        }
     }
 
     /// Checks that the inputs numbered `which`, at least one, have one precision, and returns it.
@@ -325,12 +329,13 @@ pub fn apply(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>]) -> Result<Ou
 /// [`apply`] for an operation with one output of kind `K`.
 #[track_caller]
 pub(crate) fn apply1<K: Kind>(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>]) -> Result<Tensor<K>> {
-    the_one(apply(op, attrs, inputs)?).downcast()
+    first(apply(op, attrs, inputs)?).downcast()
 }
 
-/// The output of an operation that has one.
+/// The first output.
 #[inline]
-fn the_one(mut outputs: Outputs) -> AnyTensor {
+fn first(mut outputs: Outputs) -> AnyTensor {
+    outputs.truncate(1);
     outputs.pop().expect("an operation has an output")
 }
 
@@ -348,7 +353,7 @@ pub fn apply_custom(op: Arc<dyn CustomOp>, inputs: &[&AnyTensor]) -> Result<Tens
     } else {
         run_custom(&op, &mut inputs, at)?
     };
-    the_one(outputs).downcast()
+    first(outputs).downcast()
 }
 
 fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Location<'static>) -> Result<Outputs> {
@@ -367,15 +372,21 @@ fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Locat
         }
     }
     let mut call = Call { attrs: &attrs, inputs, keep: saves.inputs };
-    let mut outputs = match catch_unwind(AssertUnwindSafe(|| (op.forward)(&mut call))).unwrap_or_else(out_of_memory) {
-        Ok(outputs) => outputs,
-        Err(e) => return Err(describe(e, op.name, op.operands, inputs, at)),
-    };
-    outputs.iter_mut().for_each(|out| out.place(op.name, at));
-    if flow.is_tracked() {
-        flow.connect(OpRef::Static(op), attrs, saves, inputs, &mut outputs, at);
+    // The result stays where it was written: it is slow to move what was just written.
+    let mut result = Ok(Outputs::new());
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| result = (op.forward)(&mut call))) {
+        result = out_of_memory(panic);
     }
-    Ok(outputs)
+    match &mut result {
+        Ok(outputs) => {
+            outputs.iter_mut().for_each(|out| out.place(op.name, at));
+            if flow.is_tracked() {
+                flow.connect(OpRef::Static(op), attrs, saves, inputs, outputs, at);
+            }
+            result
+        }
+        Err(_) => result.map_err(|e| describe(e, op.name, op.operands, inputs, at)),
+    }
 }
 
 /// The error of an operation for the result of which there is no memory. Any other panic goes on.

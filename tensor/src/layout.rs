@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::shape::Shape;
+use crate::shape::{Shape, short};
 
 /// Strides in elements, one for each axis.
 ///
@@ -63,7 +63,7 @@ fn is_row_major(shape: &Shape, strides: &Strides) -> bool {
 impl Layout {
     /// The dense layout of a shape: row-major, from the buffer's start.
     #[inline]
-    pub fn dense(shape: Shape) -> Layout {
+    pub const fn dense(shape: Shape) -> Layout {
         Layout { shape, strided: None }
     }
 
@@ -105,7 +105,7 @@ impl Layout {
     pub fn strides(&self) -> Strides {
         match &self.strided {
             None => self.shape.strides(),
-            Some(s) => SmallVec::from_slice(&s.strides),
+            Some(s) => short(s.strides.iter().copied()),
         }
     }
 
@@ -153,7 +153,7 @@ impl Layout {
         let strides = self.strides();
         Layout::strided(
             order.iter().map(|&a| self.shape[a]).collect(),
-            order.iter().map(|&a| strides[a]).collect(),
+            short(order.iter().map(|&a| strides[a])),
             self.offset(),
         )
     }
@@ -171,12 +171,10 @@ impl Layout {
     pub fn broadcast_strides(&self, shape: &Shape) -> Strides {
         let own = self.strides();
         let lead = shape.rank() - self.shape.rank();
-        (0..shape.rank())
-            .map(|axis| match axis.checked_sub(lead) {
-                Some(a) if self.shape[a] == shape[axis] => own[a],
-                _ => 0,
-            })
-            .collect()
+        short((0..shape.rank()).map(|axis| match axis.checked_sub(lead) {
+            Some(a) if self.shape[a] == shape[axis] => own[a],
+            _ => 0,
+        }))
     }
 
     /// The layout in another shape of as many elements without moving any, or `None` where that cannot be.
@@ -318,6 +316,9 @@ pub struct Joint<const N: usize> {
 impl<const N: usize> Joint<N> {
     /// Merges the axes of `layouts`, each of which must broadcast to `shape`.
     pub fn new(shape: &Shape, layouts: [&Layout; N]) -> Joint<N> {
+        if layouts.iter().all(|l| l.is_dense() && l.shape() == shape) {
+            return Joint { inner: shape.elements(), inner_strides: [1; N], outer: SmallVec::new(), start: [0; N] };
+        }
         let strides = layouts.map(|l| l.broadcast_strides(shape));
         let mut axes: SmallVec<[(usize, [isize; N]); 4]> = SmallVec::new();
         for (axis, &size) in shape.iter().enumerate() {

@@ -3,9 +3,29 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use smallvec::SmallVec;
+use smallvec::{Array, SmallVec};
 
 use crate::error::{Error, Result};
+
+/// A list that is short as a rule: gathered in place, without asking at each element whether there is room.
+#[inline]
+pub(crate) fn short<T: Copy + Default, const N: usize>(list: impl IntoIterator<Item = T>) -> SmallVec<[T; N]>
+where
+    [T; N]: Array<Item = T>,
+{
+    let (mut len, mut items) = (0, [T::default(); N]);
+    let mut list = list.into_iter();
+    for place in &mut items {
+        let Some(item) = list.next() else { break };
+        *place = item;
+        len += 1;
+    }
+    let mut items = SmallVec::from_buf_and_len(items, len);
+    if len == N {
+        items.extend(list);
+    }
+    items
+}
 
 /// The largest rank a tensor can have.
 ///
@@ -122,11 +142,7 @@ impl Shape {
         if axis >= -rank && axis < rank {
             return Ok(if axis < 0 { axis + rank } else { axis } as usize);
         }
-        let e = Error::new(format!("axis {axis} is out of range for rank {rank}"));
-        Err(match rank {
-            0 => e.help("a tensor of rank 0 has no axes"),
-            _ => e.help(format!("valid axes are {} to {}", -rank, rank - 1)),
-        })
+        Err(no_axis(axis, rank))
     }
 
     /// The axes that `axes` names, in the order given.
@@ -134,20 +150,20 @@ impl Shape {
     /// # Errors
     /// If one of them does not exist, or one is named twice.
     pub fn axes(&self, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
-        let mut out = SmallVec::new();
-        for &a in axes {
+        let mut out: SmallVec<[usize; 4]> = short(std::iter::repeat_n(0, axes.len()));
+        for (i, &a) in axes.iter().enumerate() {
             let axis = self.axis(a)?;
-            if out.contains(&axis) {
+            if out[..i].contains(&axis) {
                 return Err(Error::new(format!("axis {axis} is named twice in {axes:?}")));
             }
-            out.push(axis);
+            out[i] = axis;
         }
         Ok(out)
     }
 
     /// Row-major strides of a dense tensor of this shape, in elements.
     pub fn strides(&self) -> SmallVec<[isize; 4]> {
-        let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, self.rank());
+        let mut strides: SmallVec<[isize; 4]> = short(std::iter::repeat_n(0, self.rank()));
         let mut step = 1isize;
         for (stride, &size) in strides.iter_mut().zip(self.iter()).rev() {
             *stride = step;
@@ -200,6 +216,15 @@ impl Shape {
             };
         }
         out.addressable()
+    }
+}
+
+#[cold]
+fn no_axis(axis: isize, rank: isize) -> Error {
+    let e = Error::new(format!("axis {axis} is out of range for rank {rank}"));
+    match rank {
+        0 => e.help("a tensor of rank 0 has no axes"),
+        _ => e.help(format!("valid axes are {} to {}", -rank, rank - 1)),
     }
 }
 
@@ -333,19 +358,19 @@ macro_rules! into_dims {
             fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { SmallVec::from_slice(&[dim(self)]) }
         }
         impl<const N: usize> IntoDims for [$t; N] {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { short(self.iter().map(|&d| dim(d))) }
         }
         impl<const N: usize> IntoDims for &[$t; N] {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { short(self.iter().map(|&d| dim(d))) }
         }
         impl IntoDims for &[$t] {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { short(self.iter().map(|&d| dim(d))) }
         }
         impl IntoDims for Vec<$t> {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { short(self.iter().map(|&d| dim(d))) }
         }
         impl IntoDims for &Vec<$t> {
-            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { self.iter().map(|&d| dim(d)).collect() }
+            fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { short(self.iter().map(|&d| dim(d))) }
         }
         impl IntoDims for std::ops::Range<$t> {
             fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> { range(dim(self.start)..dim(self.end)) }
@@ -392,7 +417,7 @@ impl IntoDims for Shape {
 
 impl IntoDims for &Shape {
     fn into_dims(self, _: usize) -> SmallVec<[isize; 4]> {
-        self.iter().map(|&d| d as isize).collect()
+        short(self.iter().map(|&d| d as isize))
     }
 }
 

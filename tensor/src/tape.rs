@@ -19,7 +19,7 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::layout::{Layout, Steps};
-use crate::shape::Shape;
+use crate::shape::{Shape, short};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -43,7 +43,9 @@ use crate::tensor::{AnyTensor, Tensor};
 ///
 /// let Edge::Cut(cut) = y.detach().edge().clone() else { panic!("cut off") };
 /// assert!(cut.kind == CutKind::Detached && cut.marks == id.mark());
-/// assert!(!tensor![1.0].with_cut(cut).is_tracked());
+/// let mut x = tensor![1.0].requires_grad();
+/// x.set_cut(cut);
+/// assert!(!x.is_tracked());
 /// ```
 #[derive(Clone, Default)]
 pub enum Edge {
@@ -378,8 +380,7 @@ impl Node {
                 }
             }
         };
-        let needs: SmallVec<[bool; 4]> =
-            self.inputs.iter().enumerate().map(|(i, input)| input.edge.is_tracked() && wanted(i)).collect();
+        let needs = short(self.inputs.iter().enumerate().map(|(i, input)| input.edge.is_tracked() && wanted(i)));
         let mut cx = Vjp { node: self, saved, cotangents, create_graph, needs, given: SmallVec::new() };
         match &self.op {
             OpRef::Static(op) => match op.gradient.rule() {
@@ -484,14 +485,17 @@ pub enum Contribution {
     Whole(Tensor),
     /// An operation that takes what has been received so far as its first input and returns it with the gradient
     /// added, such as `scatter_add`. It saves building a full-size tensor for a gradient that touches little.
-    Into {
-        /// The operation.
-        op: &'static Op,
-        /// Its attributes.
-        attrs: Attrs,
-        /// Its inputs after the first.
-        rest: Vec<AnyTensor>,
-    },
+    Into(Box<Addition>),
+}
+
+/// An operation that adds to its first input.
+pub struct Addition {
+    /// The operation.
+    pub op: &'static Op,
+    /// Its attributes.
+    pub attrs: Attrs,
+    /// Its inputs after the first.
+    pub rest: Vec<AnyTensor>,
 }
 
 /// What a gradient rule sees: the incoming gradients, what was saved, and which inputs need a gradient.
@@ -638,8 +642,8 @@ impl Vjp<'_> {
     /// Gives input `i` its gradient as an operation on what it has received so far, see [`Contribution::Into`].
     pub fn give_into(&mut self, i: usize, op: &'static Op, attrs: Attrs, rest: impl IntoIterator<Item = AnyTensor>) {
         if self.needs(i) {
-            let what = Contribution::Into { op, attrs, rest: rest.into_iter().collect() };
-            self.given.push(Given { input: i, what });
+            let what = Addition { op, attrs, rest: rest.into_iter().collect() };
+            self.given.push(Given { input: i, what: Contribution::Into(Box::new(what)) });
         }
     }
 }

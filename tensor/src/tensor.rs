@@ -52,7 +52,19 @@ struct Parts {
 impl AnyTensor {
     #[inline]
     pub(crate) fn new(storage: Storage, layout: Layout, dtype: DType) -> AnyTensor {
-        AnyTensor(Box::new(Parts { storage, layout, edge: Edge::None, origin: None, dtype }))
+        const EMPTY: Parts = Parts {
+            storage: Storage::empty(),
+            layout: Layout::dense(Shape::scalar()),
+            edge: Edge::None,
+            origin: None,
+            dtype: DType::F32,
+        };
+        // Filled where it lies, for the same reason.
+        let mut parts = Box::new(EMPTY);
+        parts.storage = storage;
+        parts.layout = layout;
+        parts.dtype = dtype;
+        AnyTensor(parts)
     }
 
     /// A dense tensor over a fresh buffer.
@@ -501,10 +513,9 @@ impl Tensor {
         t
     }
 
-    /// The same elements with no way back: `cut` tells whoever asks for a gradient beyond why there is none.
-    pub fn with_cut(mut self, cut: impl Into<Arc<Cut>>) -> Tensor {
-        self.any.set_edge(Edge::Cut(cut.into()));
-        self
+    /// Cuts the way back: `cut` tells whoever asks for a gradient beyond why there is none.
+    pub fn set_cut(&mut self, cut: Arc<Cut>) {
+        self.any.set_edge(Edge::Cut(cut));
     }
 
     /// The one element, as `f64`.

@@ -46,7 +46,7 @@ pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par
     let joint = Joint::new(layout.shape(), [layout]);
     let step = joint.inner_strides[0];
     let inner = joint.inner;
-    if let Some((rows, 1)) = joint.last_outer().filter(|_| step != 1) {
+    if let Some((rows, 1)) = joint.last_outer().filter(|_| step != 1 && out.len() >= TILE * TILE) {
         return turn(out, x, &joint, rows, par);
     }
     let runs_per_block = (GRAIN / inner).max(1);

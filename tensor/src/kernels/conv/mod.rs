@@ -3,8 +3,9 @@
 //! Images are laid out so that every position of the kernel is a shift ([`lattice`]); outputs are sums of shifted
 //! registers ([`sweep`]), also those of the gradient with respect to the input, which is a convolution with the kernel
 //! turned over for every phase of the stride; and the gradient with respect to the weight is a sum of products along the
-//! outputs ([`weight`]). A kernel that looks at single pixels is a matrix product as it is.
+//! outputs ([`weight`]). Where every channel has a filter of its own, that is done row by row ([`depthwise`]). A kernel that looks at single pixels is a matrix product as it is.
 
+mod depthwise;
 mod lattice;
 mod sweep;
 mod weight;
@@ -15,15 +16,14 @@ use sweep::{Kernel, Place};
 
 use crate::kernels::gemm::tile::Tiled;
 use crate::kernels::gemm::{self, Matrix, Product};
+use crate::kernels::number::Precise;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
 
-pub use weight::weight_grad;
-
 /// An element type that convolutions sum.
-pub trait Sums: Product + Tiled + std::ops::AddAssign {}
-impl<T: Product + Tiled + std::ops::AddAssign> Sums for T {}
+pub trait Sums: Product + Precise + Tiled + std::ops::AddAssign {}
+impl<T: Product + Precise + Tiled + std::ops::AddAssign> Sums for T {}
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
@@ -77,6 +77,11 @@ impl Conv {
         self.windows.iter().all(Window::is_identity)
     }
 
+    /// Whether every channel has a filter of its own.
+    fn is_depthwise(&self) -> bool {
+        (self.channels, self.filters) == (1, 1)
+    }
+
     /// Multiply-adds of the whole.
     pub fn work(&self) -> usize {
         [self.groups, self.filters, self.taps(), self.positions()].iter().fold(self.images, |w, &n| w.saturating_mul(n))
@@ -117,7 +122,8 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     let p = Parts { count: parts, groups: c.groups, channels: c.channels, pixels: c.pixels() };
     let k = Kernel { weights: w, places: &lattice.places(c.channels), filters: c.filters, bias };
     let to = Place { elements: positions, first: 0, steps: [high * wide, wide, 1] };
-    sweep::sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
+    let sweep = if c.is_depthwise() { depthwise::sweep } else { sweep::sweep };
+    sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
 }
 
 /// The transposed convolution, which is the gradient of a convolution with respect to its input:
@@ -178,8 +184,24 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         let strides = c.windows.each_ref().map(|w| w.stride);
         let to =
             Place { elements: c.pixels(), first: start, steps: [0, 1, 2].map(|i| strides[i].saturating_mul(steps[i])) };
-        sweep::sweep(&x, g, &lattice, &p, &k, &to, par);
+        let sweep = if c.is_depthwise() { depthwise::sweep } else { sweep::sweep };
+        sweep(&x, g, &lattice, &p, &k, &to, par);
     }
+}
+
+/// The gradient of a convolution with respect to its weight, all dense.
+///
+/// # Panics
+/// If a slice is not as long as the sizes say.
+pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) {
+    assert_eq!(w.len(), c.groups * c.filters * c.taps(), "the weight has another size");
+    assert_eq!(g.len(), c.images * c.groups * c.filters * c.positions(), "the gradient has another size");
+    w.fill(T::default());
+    if w.is_empty() || g.is_empty() {
+        return;
+    }
+    let grad = if c.is_depthwise() { depthwise::weight_grad } else { weight::weight_grad };
+    grad(w, x, g, c, par);
 }
 
 /// `out = w x + bias` for each image and group: `[m, n]` of `[m, k]` and `[k, n]`.

@@ -25,20 +25,11 @@ const BLOCKS: usize = 16;
 const TASKS: usize = 8;
 const PARTS: usize = 1 << 23;
 
-/// The gradient of a convolution with respect to its weight, all dense.
+/// Adds the gradient of a convolution with respect to its weight.
 ///
 /// Images are summed in blocks, and the blocks in order: both depend on the sizes alone.
-///
-/// # Panics
-/// If a slice is not as long as the sizes say.
 pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) {
     let (taps, positions, filters, tiles) = (c.taps(), c.positions(), c.filters, T::tiles());
-    assert_eq!(w.len(), c.groups * filters * taps, "the weight has another size");
-    assert_eq!(g.len(), c.images * c.groups * filters * positions, "the gradient has another size");
-    w.fill(T::default());
-    if w.is_empty() || g.is_empty() {
-        return;
-    }
     let lattice = Lattice::new(c);
     let places = lattice.places(c.channels);
     let p = Parts { count: c.images * c.groups, groups: c.groups, channels: c.channels, pixels: c.pixels() };
@@ -46,7 +37,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
     // Rows of outputs that are summed over at a time.
     let rows = (OUTPUTS / wide).clamp(1, high);
     let each = c.channels * lattice.plane();
-    let width = filters.next_multiple_of(tiles.lanes);
+    let (width, wide_panel) = (filters.next_multiple_of(tiles.lanes), tiles.panel(filters));
     let chunks = taps.div_ceil(STRIPS * tiles.rows);
     // Every block of images has a gradient of its own, turned: a row of filters for each kernel position.
     let blocks = (TASKS / (c.groups * chunks)).clamp(1, BLOCKS).min(PARTS / w.len()).clamp(1, c.images);
@@ -57,7 +48,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
         let mut turned = Scratch::<T>::new(parts.len() * width * positions);
         par.chunks_mut(&mut turned, width * positions, |i, to| {
             let g = Matrix::dense(&g[(parts.start + i) * filters * positions..][..filters * positions], positions).t();
-            pack::panels(to, g, positions, filters, tiles, &Par::sequential());
+            pack::panels(to, g, positions, filters, [wide_panel, tiles.lanes], &Par::sequential());
         });
         let (turned, shared) = (&*turned, SharedMut::new(&mut sums));
         par.for_each(blocks * c.groups * chunks, |task| {
@@ -73,8 +64,8 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
                     let cells = &laid_out[i * each + z * slice + y * row..];
                     for (tap, height) in strips(count, tiles.rows) {
                         let left = Left::lines(height, |j| cells[places[first + tap + j]..].as_ptr());
-                        for column in (0..filters).step_by(tiles.columns()) {
-                            let columns = tiles.columns().min(filters - column);
+                        for column in (0..filters).step_by(wide_panel) {
+                            let columns = wide_panel.min(filters - column);
                             let panel = columns.next_multiple_of(tiles.lanes);
                             let at = i * width * positions + column * positions + (z * high + y) * wide * panel;
                             let right = Right::Strided(turned[at..].as_ptr(), panel);

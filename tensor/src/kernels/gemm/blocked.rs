@@ -30,6 +30,8 @@ const PACKED: usize = 1 << 22;
 /// How a product is cut: by its sizes alone.
 struct Plan<T: 'static> {
     tiles: &'static Tiles<T>,
+    /// Columns of a panel.
+    wide: usize,
     /// Positions of the inner axis in a slab.
     depth: usize,
     /// Rows and panels of a task.
@@ -43,7 +45,7 @@ struct Plan<T: 'static> {
 impl<T: Tiled> Plan<T> {
     fn new(p: &Problem<'_, T>) -> Plan<T> {
         let (tiles, bytes) = (T::tiles(), size_of::<T>());
-        let wide = tiles.columns();
+        let wide = tiles.panel(p.n);
         let (mut strips, mut panels) = (STRIPS, PANELS);
         let tasks = |strips: usize, panels: usize| p.m.div_ceil(strips * tiles.rows) * p.n.div_ceil(panels * wide);
         while tasks(strips, panels) < TASKS && strips + panels > 2 {
@@ -56,6 +58,7 @@ impl<T: Tiled> Plan<T> {
         let whole = p.b.column_stride == 1 && p.b.row_stride >= 0 && p.n.is_multiple_of(tiles.lanes);
         Plan {
             tiles,
+            wide,
             depth: p.k.div_ceil(p.k.div_ceil(DEPTH / bytes)),
             rows: strips * tiles.rows,
             panels,
@@ -71,7 +74,7 @@ impl<T: Tiled> Plan<T> {
 /// The operands lie within their slices, and the result within `c`, where no other thread uses its elements.
 pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
     let plan = Plan::new(p);
-    let wide = plan.tiles.columns();
+    let wide = plan.wide;
     let group = (PACKED / p.k / wide).max(plan.panels) * wide;
     for from in (0..p.n).step_by(group) {
         let part = Problem { n: group.min(p.n - from), b: p.b.from(0, from), start: p.start + from, ..*p };
@@ -85,7 +88,7 @@ pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedM
 /// # Safety
 /// As [`product`].
 unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &SharedMut<'_, T>, par: &Par) {
-    let (tiles, wide) = (plan.tiles, plan.tiles.columns());
+    let (tiles, wide) = (plan.tiles, plan.wide);
     let panels = p.n.div_ceil(wide);
     let (down, across) = (p.m.div_ceil(plan.rows), panels.div_ceil(plan.panels));
     let right = if plan.pack_right { p.n.next_multiple_of(tiles.lanes) * p.k } else { 0 };
@@ -93,7 +96,7 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
     let mut scratch = Scratch::<T>::new(right + par.threads().min(down * across) * own);
     let (packed, parts) = scratch.split_at_mut(right);
     if plan.pack_right {
-        pack::panels(packed, p.b, p.k, p.n, tiles, par);
+        pack::panels(packed, p.b, p.k, p.n, [wide, tiles.lanes], par);
     }
     let packed = &*packed;
     par.for_each_in(down * across, parts, own, |own, task| {

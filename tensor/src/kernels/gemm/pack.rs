@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::Matrix;
-use super::tile::Tiles;
 use crate::dtype::Element;
 use crate::kernels::copy::transpose;
 use crate::par::{Par, SharedMut};
@@ -23,16 +22,22 @@ pub fn lines<'a, T: Element>(to: &'a mut [T], a: Matrix<'_, T>, rows: usize, dep
     Matrix::dense(to, stride)
 }
 
-/// Copies a matrix of `depth` rows into panels: columns as wide as a tile, one panel after the other. Columns up to the
-/// next whole register are zeros.
-pub fn panels<T: Element>(to: &mut [T], b: Matrix<'_, T>, depth: usize, columns: usize, tiles: &Tiles<T>, par: &Par) {
-    let wide = tiles.columns();
+/// Copies a matrix of `depth` rows into panels of `wide` columns, one after the other. Columns up to the next whole
+/// register, of `lanes`, are zeros.
+pub fn panels<T: Element>(
+    to: &mut [T],
+    b: Matrix<'_, T>,
+    depth: usize,
+    columns: usize,
+    [wide, lanes]: [usize; 2],
+    par: &Par,
+) {
     let (across, down) = (columns.div_ceil(wide), depth.div_ceil(DEPTH));
     let to = SharedMut::new(to);
     par.for_each(across * down, |task| {
         let (first, at) = (task / down * wide, task % down * DEPTH);
         let (columns, depth_here) = (wide.min(columns - first), DEPTH.min(depth - at));
-        let width = columns.next_multiple_of(tiles.lanes);
+        let width = columns.next_multiple_of(lanes);
         let start = first * depth + at * width;
         // SAFETY: each task writes its own rows of its own panel.
         let to = unsafe { to.range(start..start + depth_here * width) };

@@ -112,6 +112,12 @@ impl<T> Tiles<T> {
         self.lanes * self.registers
     }
 
+    /// The columns of the panels that `columns` are cut into: as few panels as there may be, about equally wide.
+    pub fn panel(&self, columns: usize) -> usize {
+        let registers = columns.div_ceil(self.lanes).max(1);
+        registers.div_ceil(registers.div_ceil(self.registers)) * self.lanes
+    }
+
     /// The widths of the registers that `columns` neighbouring columns take.
     pub fn widths(&self, columns: usize) -> [usize; MOST_REGISTERS] {
         std::array::from_fn(|j| columns.saturating_sub(j * self.lanes).min(self.lanes))

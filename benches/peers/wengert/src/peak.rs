@@ -16,30 +16,29 @@ fn rate(threads: usize, f: impl Fn() -> f64 + Sync) -> f64 {
     (0..9).map(|_| run()).fold(0.0, f64::max)
 }
 
-const LANES: usize = 16;
+/// Chains of multiply-adds that do not wait for each other.
 const CHAINS: usize = 12;
 
-#[inline(always)]
-fn multiply_add<const FUSED: bool>(rounds: usize) -> f64 {
-    let mut sums = black_box([[0.5f32; LANES]; CHAINS]);
-    let (a, b) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
-    for _ in 0..rounds {
-        for sum in &mut sums {
-            for lane in 0..LANES {
-                sum[lane] = if FUSED { sum[lane].mul_add(a[lane], b[lane]) } else { sum[lane] * a[lane] + b[lane] };
-            }
-        }
-    }
-    black_box(sums);
-    (2 * LANES * CHAINS * rounds) as f64
+/// The amount of `rounds` multiply-adds of so many lanes in each chain.
+fn amount(lanes: usize, rounds: usize) -> f64 {
+    (2 * lanes * CHAINS * rounds) as f64
 }
 
 /// # Safety
 /// The machine must have AVX-512F.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,fma")]
+#[target_feature(enable = "avx512f")]
 unsafe fn multiply_add_avx512(rounds: usize) -> f64 {
-    multiply_add::<true>(rounds)
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+    let mut sums = [_mm512_set1_ps(black_box(0.5)); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, a, b);
+        }
+    }
+    black_box(sums);
+    amount(16, rounds)
 }
 
 /// # Safety
@@ -47,10 +46,33 @@ unsafe fn multiply_add_avx512(rounds: usize) -> f64 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn multiply_add_avx2(rounds: usize) -> f64 {
-    multiply_add::<true>(rounds)
+    use std::arch::x86_64::*;
+    let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+    let mut sums = [_mm256_set1_ps(black_box(0.5)); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, a, b);
+        }
+    }
+    black_box(sums);
+    amount(8, rounds)
 }
 
-/// GFLOP/s of fused multiply-adds in single precision.
+/// What every processor has: lanes of plain code.
+fn multiply_add(rounds: usize) -> f64 {
+    const LANES: usize = 4;
+    let (a, b) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
+    let mut sums = [[0.5f32; LANES]; CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = std::array::from_fn(|i| sum[i] * a[i] + b[i]);
+        }
+    }
+    black_box(sums);
+    amount(LANES, rounds)
+}
+
+/// GFLOP/s of multiply-adds in single precision.
 pub fn flops(threads: usize) -> f64 {
     let rounds = 3_000_000;
     rate(threads, || {
@@ -65,7 +87,7 @@ pub fn flops(threads: usize) -> f64 {
                 return unsafe { multiply_add_avx2(rounds) };
             }
         }
-        multiply_add::<false>(rounds)
+        multiply_add(rounds)
     }) / 1e9
 }
 

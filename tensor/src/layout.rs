@@ -302,6 +302,7 @@ pub struct Cut {
 /// let mut pairs = Vec::new();
 /// joint.for_elements(0..2, |_, at| pairs.push(at));
 /// assert_eq!((starts.len(), pairs[0], joint.last_outer().unwrap().0), (2, starts[0], 4));
+/// assert_eq!(joint.run_start(1), starts[1]);
 /// assert_eq!(Joint::new(&Shape::from([4, 6]), [&dense, &dense]).inner, 24);
 /// ```
 pub struct Joint<const N: usize> {
@@ -364,6 +365,19 @@ impl<const N: usize> Joint<N> {
         });
     }
 
+    /// The positions where inner run number `run` starts.
+    pub fn run_start(&self, run: usize) -> [usize; N] {
+        let (mut at, mut rest) = (self.start, run);
+        for (size, step) in self.outer.iter().rev() {
+            // Positions wrap below zero only in between: a run always starts inside its buffer.
+            for (a, s) in at.iter_mut().zip(step) {
+                *a = a.wrapping_add_signed(s.wrapping_mul((rest % size) as isize));
+            }
+            rest /= size;
+        }
+        at
+    }
+
     /// Calls `f` with the number and the positions of each inner run in `runs`, in row-major order.
     pub fn for_runs(&self, runs: Range<usize>, mut f: impl FnMut(usize, [usize; N])) {
         self.walk(runs, &mut f);
@@ -375,18 +389,16 @@ impl<const N: usize> Joint<N> {
             return;
         }
         let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.outer.len());
-        // Positions wrap below zero only in between: a run always starts inside its buffer.
-        let mut at = self.start;
+        let mut at = self.run_start(runs.start);
         let shift = |at: &mut [usize; N], step: &[isize; N], times: isize| {
             for (a, s) in at.iter_mut().zip(step) {
                 *a = a.wrapping_add_signed(s.wrapping_mul(times));
             }
         };
         let mut rest = runs.start;
-        for (i, (size, step)) in index.iter_mut().zip(&self.outer).rev() {
+        for (i, (size, _)) in index.iter_mut().zip(&self.outer).rev() {
             *i = rest % size;
             rest /= size;
-            shift(&mut at, step, *i as isize);
         }
         for run in runs {
             f(run, at);

@@ -2,6 +2,7 @@
 
 use crate::dtype::Element;
 use crate::kernels::map::BLOCK;
+use crate::kernels::operand::Operand;
 use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
@@ -43,19 +44,9 @@ pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par
         par.chunks_mut(out, GRAIN, |i, part| part.copy_from_slice(&x[i * GRAIN..][..part.len()]));
         return;
     }
-    let joint = Joint::new(layout.shape(), [layout]);
-    let step = joint.inner_strides[0];
-    let inner = joint.inner;
-    if let Some((rows, 1)) = joint.last_outer().filter(|_| step != 1 && out.len() >= TILE * TILE) {
-        return turn(out, x, &joint, rows, par);
-    }
-    let runs_per_block = (GRAIN / inner).max(1);
-    par.chunks_mut(out, runs_per_block * inner, |block, part| {
-        let first = block * runs_per_block;
-        joint.for_runs(first..first + part.len() / inner, |run, [at]| {
-            strided_run(&mut part[(run - first) * inner..][..inner], x, at, step);
-        });
-    });
+    let operand = Operand::new(x, layout, layout.shape());
+    let block = operand.block(GRAIN);
+    par.chunks_mut(out, block, |i, part| operand.load(part, i * block));
 }
 
 /// Columns of `from` as rows. Of known size, so that it takes no checks.
@@ -66,39 +57,6 @@ pub(super) fn transpose<T: Copy, const R: usize, const C: usize>(from: &[[T; C];
             to[c][r] = from[r][c];
         }
     }
-}
-
-/// Rows and columns of a tile that [`turn`] brings through the cache.
-const TILE: usize = 32;
-
-/// Copies runs whose elements lie apart while neighbouring runs lie side by side, as in a transposed matrix: `rows` of
-/// them at a time are neighbours. What is read from memory in one piece is used in one piece.
-fn turn<T: Element>(out: &mut [T], x: &[T], joint: &Joint<1>, rows: usize, par: &Par) {
-    let (inner, step) = (joint.inner, joint.inner_strides[0]);
-    par.chunks_mut(out, TILE * inner, |block, part| {
-        let (mut run, end) = (block * TILE, block * TILE + part.len() / inner);
-        let mut columns = [[T::default(); TILE]; TILE];
-        let mut turned = [[T::default(); TILE]; TILE];
-        while run < end {
-            // Neighbours, as far as they go.
-            let height = (rows - run % rows).min(end - run);
-            let part = &mut part[(run - block * TILE) * inner..][..height * inner];
-            joint.for_runs(run..run + 1, |_, [at]| {
-                for left in (0..inner).step_by(TILE) {
-                    let width = TILE.min(inner - left);
-                    for (c, column) in columns[..width].iter_mut().enumerate() {
-                        let from = (at as isize + (left + c) as isize * step) as usize;
-                        column[..height].copy_from_slice(&x[from..][..height]);
-                    }
-                    transpose(&columns, &mut turned);
-                    for (out, row) in part.chunks_mut(inner).zip(&turned) {
-                        out[left..left + width].copy_from_slice(&row[..width]);
-                    }
-                }
-            });
-            run += height;
-        }
-    });
 }
 
 /// Adds the elements of `x` that `layout` names to those of `out` that `target` names, which all differ.

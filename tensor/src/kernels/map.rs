@@ -1,11 +1,12 @@
 //! The map family: one operand, element by element.
 
 use crate::dtype::Element;
-use crate::kernels::copy::strided_run;
+use crate::kernels::copy::gather_par;
 use crate::kernels::elementary::Format;
 use crate::kernels::number::{Lane, Precise, Real, Whole};
+use crate::kernels::operand::{Operand, Scratch};
 use crate::kernels::simd::{self, Isa, Library, Loop};
-use crate::layout::{Joint, Layout};
+use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
 
 /// Elements that are brought into dense, computable form at a time where the operand is not.
@@ -69,23 +70,26 @@ pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64],
         });
         return;
     }
-    let joint = Joint::new(layout.shape(), [layout]);
-    let (inner, step) = (joint.inner, joint.inner_strides[0]);
-    let runs_per_block = (GRAIN / inner.max(1)).max(1);
-    par.chunks_mut(out, runs_per_block * inner.max(1), |block, part| {
-        let first = block * runs_per_block;
-        let mut given = [T::default(); BLOCK];
-        let mut up = [T::Compute::default(); BLOCK];
-        let mut down = [T::Compute::default(); BLOCK];
-        joint.for_runs(first..first + part.len() / inner, |run, [at]| {
-            for (b, out) in part[(run - first) * inner..][..inner].chunks_mut(BLOCK).enumerate() {
-                let n = out.len();
-                strided_run(&mut given[..n], x, (at as isize + (b * BLOCK) as isize * step) as usize, step);
-                up.iter_mut().zip(&given[..n]).for_each(|(u, &g)| *u = g.up());
-                f(&mut down[..n], &up[..n], numbers);
-                out.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+    let operand = Operand::new(x, layout, layout.shape());
+    let Some(stretch) = operand.stretch() else {
+        let mut copy = vec![T::default(); out.len()];
+        gather_par(&mut copy, x, layout, par);
+        return map(out, &copy, &Layout::dense(layout.shape().clone()), numbers, f, par);
+    };
+    let size = operand.block(GRAIN);
+    par.chunks_mut(out, size, |block, part| {
+        let (mut scratch, mut down) = (Scratch::new(), Vec::new());
+        for (k, out) in part.chunks_mut(stretch).enumerate() {
+            let x = scratch.get(&operand, block * size + k * stretch, out.len());
+            match T::direct_mut(out) {
+                Some(out) => f(out, x, numbers),
+                None => {
+                    down.resize(x.len(), T::Compute::default());
+                    f(&mut down, x, numbers);
+                    out.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+                }
             }
-        });
+        }
     });
 }
 

@@ -3,11 +3,12 @@
 //! The elements are dense, `[N, C, ..]`; a plane is what the axes after the channels hold.
 
 use crate::dtype::Element;
+use crate::kernels::lanes::{self, LANES, Plus, settled};
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par};
 
-/// Mean and biased variance of a channel, accumulated in `f64`.
+/// Mean and biased variance, accumulated in `f64`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moments {
     /// The mean.
@@ -16,42 +17,198 @@ pub struct Moments {
     pub variance: f64,
 }
 
-/// The moments of each of `channels` channels, whose planes have `plane` elements.
-pub fn moments<T: Element>(x: &[T], channels: usize, plane: usize, par: &Par) -> Vec<Moments> {
-    /// The sum of `(x - center)`, squared or not.
-    struct Sum<'a, T>(&'a [T], f64, bool);
-    impl<T: Element> Loop for Sum<'_, T> {
-        type Output = f64;
-        #[inline(always)]
-        fn run<I: Isa>(self) -> f64 {
-            let Sum(x, center, squared) = self;
-            if squared { sum(x, |v| (v - center) * (v - center)) } else { sum(x, |v| v - center) }
-        }
-    }
-    let images = x.len() / (channels * plane).max(1);
-    let count = (images * plane) as f64;
-    par.map(channels, |channel| {
-        // Two passes over the channel: squares of distances lose nothing to a large mean.
-        let mean_of = |center, squared| {
-            let planes = (0..images).map(|image| &x[(image * channels + channel) * plane..][..plane]);
-            planes.map(|x| simd::run(Sum(x, center, squared))).sum::<f64>() / count
-        };
-        let mean = mean_of(0.0, false);
-        Moments { mean, variance: mean_of(mean, true) }
-    })
-}
+/// Elements whose moments are taken at a time: they stay in the nearest cache for a second pass, and few are summed in
+/// the precision that kernels compute in.
+const STRETCH: usize = 4096;
 
-/// The sum of `f` of each element, with so many accumulators that additions need not wait for one another.
+/// The sum of a stretch.
 #[inline(always)]
-pub(super) fn sum<T: Element>(x: &[T], f: impl Fn(f64) -> f64) -> f64 {
-    const LANES: usize = 32;
-    let mut acc = [0.0; LANES];
+fn sum<T: Element<Compute: Precise>>(x: &[T]) -> f64 {
+    let mut acc = [T::Compute::default(); LANES];
     let (wide, rest) = x.as_chunks::<LANES>();
     for w in wide {
-        acc.iter_mut().zip(w).for_each(|(a, v)| *a += f(v.to_f64()));
+        acc.iter_mut().zip(w).for_each(|(a, v)| *a = *a + v.up());
     }
-    acc.iter_mut().zip(rest).for_each(|(a, v)| *a += f(v.to_f64()));
-    acc.iter().sum()
+    let mut acc = settled(acc);
+    acc.iter_mut().zip(rest).for_each(|(a, v)| *a = *a + v.up());
+    lanes::join::<_, Plus>(acc).to_f64()
+}
+
+/// The sum of the distances of a stretch from `center`, and of their squares.
+#[inline(always)]
+fn sums_about<T: Element<Compute: Precise>>(x: &[T], center: T::Compute) -> [f64; 2] {
+    #[inline(always)]
+    fn add<T: Element<Compute: Precise>>(acc: &mut [[T::Compute; LANES]; 2], x: &[T], center: T::Compute) {
+        let [own, squares] = acc;
+        for ((own, squares), v) in own.iter_mut().zip(squares).zip(x) {
+            let d = v.up() - center;
+            *own = *own + d;
+            *squares = *squares + d * d;
+        }
+    }
+    let mut acc = [[T::Compute::default(); LANES]; 2];
+    let (wide, rest) = x.as_chunks::<LANES>();
+    for w in wide {
+        add(&mut acc, w, center);
+    }
+    let mut acc = acc.map(settled);
+    add(&mut acc, rest, center);
+    acc.map(|acc| lanes::join::<_, Plus>(acc).to_f64())
+}
+
+/// The moments of a run; about 0 where the mean is not subtracted.
+#[inline(always)]
+pub(super) fn moments_of_run<T: Element<Compute: Precise>>(x: &[T], centered: bool) -> Moments {
+    let mut seen = Seen::default();
+    for stretch in x.chunks(STRETCH) {
+        seen.merge(Seen::of(stretch, centered));
+    }
+    seen.moments()
+}
+
+/// Number, mean, and sum of squared distances from the mean, of elements seen.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Seen {
+    /// Of a stretch, in two passes: squares of distances lose nothing to a large mean. The first mean is rounded; what
+    /// is missing of it the second pass finds.
+    #[inline(always)]
+    fn of<T: Element<Compute: Precise>>(x: &[T], centered: bool) -> Seen {
+        let count = x.len() as f64;
+        let near = if centered { sum(x) / count } else { 0.0 };
+        let center = T::Compute::from_f64(near);
+        let [rest, squares] = sums_about(x, center);
+        // Squares that leave the precision are taken in a wider one.
+        if !(squares < 1e30 && squares > 1e-30 * count) {
+            return Seen::of_extremes(x, centered);
+        }
+        if !centered {
+            return Seen { count, mean: 0.0, squares };
+        }
+        Seen { count, mean: center.to_f64() + rest / count, squares: (squares - rest * rest / count).max(0.0) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of_extremes<T: Element>(x: &[T], centered: bool) -> Seen {
+        let count = x.len() as f64;
+        let mean = if centered { x.iter().map(|v| v.to_f64()).sum::<f64>() / count } else { 0.0 };
+        let squares = x.iter().map(|v| (v.to_f64() - mean) * (v.to_f64() - mean)).sum();
+        Seen { count, mean, squares }
+    }
+
+    /// Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+    #[inline(always)]
+    fn merge(&mut self, other: Seen) {
+        if self.count == 0.0 {
+            *self = other;
+            return;
+        }
+        let count = self.count + other.count;
+        let distance = other.mean - self.mean;
+        self.mean += distance * (other.count / count);
+        self.squares += other.squares + distance * distance * (self.count * other.count / count);
+        self.count = count;
+    }
+
+    #[inline(always)]
+    fn moments(&self) -> Moments {
+        Moments { mean: self.mean, variance: self.squares / self.count }
+    }
+}
+
+/// The moments of each of `channels` channels, whose planes have `plane` elements: in one pass.
+pub fn moments<T>(x: &[T], channels: usize, plane: usize, par: &Par) -> Vec<Moments>
+where
+    T: Element<Compute: Precise>,
+{
+    struct Channel<'a, T> {
+        x: &'a [T],
+        first: usize,
+        plane: usize,
+        apart: usize,
+    }
+    impl<T: Element<Compute: Precise>> Loop for Channel<'_, T> {
+        type Output = Moments;
+        #[inline(always)]
+        fn run<I: Isa>(self) -> Moments {
+            let mut seen = Seen::default();
+            for at in (self.first..self.x.len()).step_by(self.apart) {
+                for stretch in self.x[at..][..self.plane].chunks(STRETCH) {
+                    seen.merge(Seen::of(stretch, true));
+                }
+            }
+            seen.moments()
+        }
+    }
+    if plane < 16 {
+        return moments_of_columns(x, channels, plane, par);
+    }
+    let mut out = vec![Moments::default(); channels];
+    let together = (GRAIN * channels / x.len().max(1)).max(1);
+    par.chunks_mut(&mut out, together, |block, out| {
+        for (k, out) in out.iter_mut().enumerate() {
+            let first = (block * together + k) * plane;
+            *out = simd::run(Channel { x, first, plane, apart: channels * plane });
+        }
+    });
+    out
+}
+
+/// [`moments`] where planes are small: what lies side by side is summed side by side.
+fn moments_of_columns<T>(x: &[T], channels: usize, plane: usize, par: &Par) -> Vec<Moments>
+where
+    T: Element<Compute: Precise>,
+{
+    /// Columns at a time.
+    const WIDTH: usize = 64;
+    /// The sums of each column's distances from its center, and of their squares.
+    struct Columns<'a, T> {
+        x: &'a [T],
+        row: usize,
+        center: [f64; WIDTH],
+    }
+    impl<T: Element> Loop for Columns<'_, T> {
+        type Output = [[f64; WIDTH]; 2];
+        #[inline(always)]
+        fn run<I: Isa>(self) -> [[f64; WIDTH]; 2] {
+            let [mut own, mut squares] = [[0.0; WIDTH]; 2];
+            for row in self.x.chunks(self.row) {
+                let sums = own.iter_mut().zip(&mut squares);
+                for ((v, center), (own, squares)) in row.iter().zip(&self.center).zip(sums) {
+                    let d = v.to_f64() - center;
+                    *own += d;
+                    *squares += d * d;
+                }
+            }
+            [own, squares]
+        }
+    }
+    let row = channels * plane;
+    if x.is_empty() {
+        return vec![Moments::default(); channels];
+    }
+    let rows = (x.len() / row) as f64;
+    let columns: Vec<Vec<Seen>> = par.map(row.div_ceil(WIDTH), |block| {
+        let (from, width) = (block * WIDTH, WIDTH.min(row - block * WIDTH));
+        let x = &x[from..];
+        let mean = simd::run(Columns { x, row, center: [0.0; WIDTH] })[0].map(|sum| sum / rows);
+        let [rest, squares] = simd::run(Columns { x, row, center: mean });
+        let seen = |i: usize| Seen { count: rows, mean: mean[i], squares: squares[i] - rest[i] * rest[i] / rows };
+        (0..width).map(seen).collect()
+    });
+    let columns = columns.concat();
+    let of_channel = |columns: &[Seen]| {
+        let mut seen = Seen::default();
+        columns.iter().for_each(|&column| seen.merge(column));
+        seen.moments()
+    };
+    columns.chunks(plane).map(of_channel).collect()
 }
 
 /// How the elements of a channel are mapped: `(x - center) * scale + shift`.
@@ -70,22 +227,32 @@ pub fn affine<T>(out: &mut [T], x: &[T], channels: &[Affine], plane: usize, par:
 where
     T: Element<Compute: Precise>,
 {
-    struct Plane<'a, T>(&'a mut [T], &'a [T], Affine);
-    impl<T: Element<Compute: Precise>> Loop for Plane<'_, T> {
+    struct Planes<'a, T> {
+        out: &'a mut [T],
+        x: &'a [T],
+        channels: &'a [Affine],
+        first: usize,
+        plane: usize,
+    }
+    impl<T: Element<Compute: Precise>> Loop for Planes<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            let Plane(out, x, a) = self;
-            let [center, scale, shift] = [a.center, a.scale, a.shift].map(T::Compute::from_f64);
-            out.iter_mut().zip(x).for_each(|(o, v)| *o = T::down((v.up() - center) * scale + shift));
+            let planes = self.out.chunks_mut(self.plane).zip(self.x.chunks(self.plane));
+            let mut channel = self.first;
+            for (out, x) in planes {
+                let a = self.channels[channel];
+                let [center, scale, shift] = [a.center, a.scale, a.shift].map(T::Compute::from_f64);
+                out.iter_mut().zip(x).for_each(|(o, v)| *o = T::down((v.up() - center) * scale + shift));
+                channel = if channel + 1 == self.channels.len() { 0 } else { channel + 1 };
+            }
         }
     }
     let plane = plane.max(1);
     let each = (GRAIN / plane).max(1);
     par.chunks_mut(out, each * plane, |task, out| {
-        for (k, out) in out.chunks_mut(plane).enumerate() {
-            let number = task * each + k;
-            simd::run(Plane(out, &x[number * plane..][..plane], channels[number % channels.len()]));
-        }
+        let start = task * each * plane;
+        let first = task * each % channels.len();
+        simd::run(Planes { x: &x[start..][..out.len()], out, channels, first, plane });
     });
 }

@@ -1,19 +1,29 @@
 //! The reduce family: many elements to one, along any axes.
 
+use std::marker::PhantomData;
+
 use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
+use crate::kernels::lanes::{self, Join, LANES, settled};
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Precise, Real, Whole};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::{Joint, Layout};
-use crate::par::{GRAIN, Par};
+use crate::par::{GRAIN, Par, SharedMut};
 
 /// How two floats are folded into one.
 pub trait FoldBody: 'static {
     /// What an empty reduction gives.
     const START: f64;
+    /// Whether [`fold_numbers`](Self::fold_numbers) may pass over NaN, which then is looked for beside it.
+    const NAN_APART: bool = false;
     /// The fold of two.
     fn fold<R: Real>(a: R, b: R) -> R;
+    /// The fold of what has been folded and one more, on the way through a run.
+    #[inline(always)]
+    fn fold_numbers<R: Real>(a: R, b: R) -> R {
+        Self::fold(a, b)
+    }
     /// The fold of two integers; `None` where integers have no such reduction.
     fn fold_int<W: Whole>(a: W, b: W) -> W;
 }
@@ -23,73 +33,152 @@ pub trait FoldBody: 'static {
 pub struct Fold<C> {
     /// What an empty reduction gives.
     pub start: C,
-    /// Folds a dense run into one element.
-    pub run: fn(&[C]) -> C,
-    /// `acc[i] = fold(acc[i], x[i])`.
-    pub into: fn(&mut [C], &[C]),
+    /// Folds each row of a dense stretch of rows of `n` elements into one element.
+    pub rows: fn(out: &mut [C], x: &[C], n: usize),
+    /// Folds a number of rows of elements into a row of results; the rows begin `stride` elements apart.
+    pub columns: fn(acc: &mut [C], x: &[C], stride: usize, rows: usize),
+}
+
+impl<C: Copy> Fold<C> {
+    /// The fold of a dense run.
+    fn run(&self, x: &[C]) -> C {
+        let mut out = [self.start];
+        (self.rows)(&mut out, x, x.len());
+        out[0]
+    }
+
+    /// The fold of two.
+    fn pair(&self, a: C, b: C) -> C {
+        let mut out = [a];
+        (self.columns)(&mut out, &[b], 1, 1);
+        out[0]
+    }
 }
 
 /// Elements folded at a time, so that rounding errors grow with the number of stretches and their length, not with
 /// their product.
 const STRETCH: usize = 4096;
 
+/// The fold of a float reduction, as a type.
+struct Floats<B, I>(PhantomData<(B, I)>);
+
+impl<B: FoldBody, T: Precise, I: Isa> Join<T> for Floats<B, I> {
+    #[inline(always)]
+    fn join(a: T, b: T) -> T {
+        B::fold(Lane::<T, I>::new(a), Lane::new(b)).0
+    }
+}
+
+/// That of an integer reduction.
+struct Integers<B>(PhantomData<B>);
+
+impl<B: FoldBody, W: Whole> Join<W> for Integers<B> {
+    #[inline(always)]
+    fn join(a: W, b: W) -> W {
+        B::fold_int(a, b)
+    }
+}
+
+/// The fold of a run of floats.
+#[inline(always)]
+fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
+    let start = Lane::<T, I>::lit(B::START).0;
+    if x.len() < LANES / 2 {
+        return x.iter().fold(start, |a, &v| Floats::<B, I>::join(a, v));
+    }
+    let mut total = start;
+    for stretch in x.chunks(STRETCH) {
+        let mut acc = [start; LANES];
+        let mut nan = acc;
+        let (wide, rest) = stretch.as_chunks::<LANES>();
+        for w in wide {
+            for i in 0..LANES {
+                let v = Lane::<T, I>::new(w[i]);
+                acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), v).0;
+                if B::NAN_APART {
+                    nan[i] = Lane::select(v.is_nan(), v, Lane::<T, I>::new(nan[i])).0;
+                }
+            }
+        }
+        let mut acc = settled(acc);
+        if B::NAN_APART {
+            acc.iter_mut().zip(settled(nan)).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
+        }
+        acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
+        total = Floats::<B, I>::join(total, lanes::join::<T, Floats<B, I>>(acc));
+    }
+    total
+}
+
+/// `acc[i] = J::join(acc[i], x[i + row * stride])` for each row: some rows at a time, so that `acc` is seldom read.
+#[inline(always)]
+fn fold_rows<C: Copy, J: Join<C>>(acc: &mut [C], x: &[C], stride: usize, rows: usize) {
+    let n = acc.len();
+    let row = |r: usize| &x[r * stride..][..n];
+    let mut r = 0;
+    while r + 4 <= rows {
+        let [a, b, c, d] = [row(r), row(r + 1), row(r + 2), row(r + 3)];
+        for i in 0..n {
+            acc[i] = J::join(acc[i], J::join(J::join(a[i], b[i]), J::join(c[i], d[i])));
+        }
+        r += 4;
+    }
+    for r in r..rows {
+        acc.iter_mut().zip(row(r)).for_each(|(a, &v)| *a = J::join(*a, v));
+    }
+}
+
 /// The loops of a float reduction.
 pub fn fold<B: FoldBody, T: Precise>() -> Fold<T> {
-    struct Run<'a, B, T>(&'a [T], std::marker::PhantomData<B>);
-    impl<B: FoldBody, T: Precise> Loop for Run<'_, B, T> {
-        type Output = T;
-        #[inline(always)]
-        fn run<I: Isa>(self) -> T {
-            const LANES: usize = 32;
-            let start = Lane::<T, I>::lit(B::START);
-            let mut total = start;
-            for stretch in self.0.chunks(STRETCH) {
-                let mut acc = [start; LANES];
-                let (wide, rest) = stretch.as_chunks::<LANES>();
-                for w in wide {
-                    for (a, &x) in acc.iter_mut().zip(w) {
-                        *a = B::fold(*a, Lane::new(x));
-                    }
-                }
-                for (a, &x) in acc.iter_mut().zip(rest) {
-                    *a = B::fold(*a, Lane::new(x));
-                }
-                let mut width = LANES / 2;
-                while width > 0 {
-                    for i in 0..width {
-                        acc[i] = B::fold(acc[i], acc[i + width]);
-                    }
-                    width /= 2;
-                }
-                total = B::fold(total, acc[0]);
-            }
-            total.0
-        }
-    }
-    struct Into<'a, B, T>(&'a mut [T], &'a [T], std::marker::PhantomData<B>);
-    impl<B: FoldBody, T: Precise> Loop for Into<'_, B, T> {
+    struct Rows<'a, B, T>(&'a mut [T], &'a [T], usize, PhantomData<B>);
+    impl<B: FoldBody, T: Precise> Loop for Rows<'_, B, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            for (a, &x) in self.0.iter_mut().zip(self.1) {
-                *a = B::fold(Lane::<T, I>::new(*a), Lane::new(x)).0;
+            for (o, row) in self.0.iter_mut().zip(self.1.chunks(self.2)) {
+                *o = fold_floats::<B, T, I>(row);
             }
+        }
+    }
+    struct Columns<'a, B, T>(&'a mut [T], &'a [T], usize, usize, PhantomData<B>);
+    impl<B: FoldBody, T: Precise> Loop for Columns<'_, B, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            fold_rows::<T, Floats<B, I>>(self.0, self.1, self.2, self.3);
         }
     }
     Fold {
         start: Lane::<T, simd::Plain>::lit(B::START).0,
-        run: |x| simd::run(Run::<B, T>(x, std::marker::PhantomData)),
-        into: |acc, x| simd::run(Into::<B, T>(acc, x, std::marker::PhantomData)),
+        rows: |out, x, n| simd::run(Rows::<B, T>(out, x, n, PhantomData)),
+        columns: |acc, x, stride, rows| simd::run(Columns::<B, T>(acc, x, stride, rows, PhantomData)),
     }
 }
 
 /// The loops of an integer reduction that starts at `start`.
 pub fn fold_int<B: FoldBody, W: Whole>(start: W) -> Fold<W> {
+    struct Rows<'a, B, W>(&'a mut [W], &'a [W], usize, PhantomData<B>);
+    impl<B: FoldBody, W: Whole> Loop for Rows<'_, B, W> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            for (o, row) in self.0.iter_mut().zip(self.1.chunks(self.2)) {
+                *o = row.iter().fold(*o, |a, &v| B::fold_int(a, v));
+            }
+        }
+    }
+    struct Columns<'a, B, W>(&'a mut [W], &'a [W], usize, usize, PhantomData<B>);
+    impl<B: FoldBody, W: Whole> Loop for Columns<'_, B, W> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            fold_rows::<W, Integers<B>>(self.0, self.1, self.2, self.3);
+        }
+    }
     Fold {
         start,
-        // The caller's start is folded in once, where the runs are brought together.
-        run: |x| x.iter().copied().reduce(B::fold_int).unwrap_or_else(W::zero),
-        into: |acc, x| acc.iter_mut().zip(x).for_each(|(a, &x)| *a = B::fold_int(*a, x)),
+        rows: |out, x, n| simd::run(Rows::<B, W>(out, x, n, PhantomData)),
+        columns: |acc, x, stride, rows| simd::run(Columns::<B, W>(acc, x, stride, rows, PhantomData)),
     }
 }
 
@@ -157,26 +246,31 @@ fn fold_runs<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compu
             Partial(fold_run(part, 0, 1, part.len(), f))
         });
         let folded: Vec<T::Compute> = parts.into_iter().map(|p| p.0).collect();
-        let mut total = [f.start];
-        (f.into)(&mut total, &[(f.run)(&folded)]);
-        out[0] = T::down(total[0]);
+        out[0] = T::down(f.run(&folded));
         return;
     }
     let columns = results.inner;
     let per_block = (GRAIN / work.max(1)).max(1);
+    let rows_follow = step == 1 && starts.len() == 1 && results.inner_strides[0] == run as isize;
     par.chunks_mut(out, per_block, |block, part| {
         let first = block * per_block;
         let end = first + part.len();
         // The kept elements `first..end` lie in these runs of the kept axes.
         results.for_runs(first / columns..end.div_ceil(columns), |r, [p]| {
             let from = first.max(r * columns);
-            for i in from..end.min((r + 1) * columns) {
-                let p = p as isize + (i - r * columns) as isize * results.inner_strides[0];
-                let mut total = [f.start];
-                for &s in starts {
-                    (f.into)(&mut total, &[fold_run(x, p + s, step, run, f)]);
-                }
-                part[i - first] = T::down(total[0]);
+            let until = end.min((r + 1) * columns);
+            let at = |i: usize| p as isize + (i - r * columns) as isize * results.inner_strides[0];
+            let part = &mut part[from - first..until - first];
+            if rows_follow
+                && let Some(x) = T::direct(&x[(at(from) + starts[0]) as usize..][..part.len() * run])
+                && let Some(part) = T::direct_mut(part)
+            {
+                part.fill(f.start);
+                return (f.rows)(part, x, run);
+            }
+            for (i, o) in (from..until).zip(part) {
+                let runs = starts.iter().map(|s| fold_run(x, at(i) + s, step, run, f));
+                *o = T::down(runs.reduce(|a, b| f.pair(a, b)).expect("there is a run"));
             }
         });
     });
@@ -196,55 +290,85 @@ fn fold_run<T: Element>(x: &[T], at: isize, step: isize, n: usize, f: Fold<T::Co
     if step == 1
         && let Some(x) = T::direct(&x[at as usize..][..n])
     {
-        return (f.run)(x);
+        return f.run(x);
     }
     let mut given = [T::default(); BLOCK];
     let mut up = [T::Compute::default(); BLOCK];
-    let mut total: Option<[T::Compute; 1]> = None;
+    let mut total = None;
     for b in (0..n).step_by(BLOCK) {
         let len = BLOCK.min(n - b);
         strided_run(&mut given[..len], x, (at + b as isize * step) as usize, step);
         up.iter_mut().zip(&given[..len]).for_each(|(u, &g)| *u = g.up());
-        let part = (f.run)(&up[..len]);
-        match &mut total {
-            None => total = Some([part]),
-            Some(t) => (f.into)(t, &[part]),
-        }
+        let part = f.run(&up[..len]);
+        total = Some(total.map_or(part, |t| f.pair(t, part)));
     }
-    total.map_or(f.start, |t| t[0])
+    total.unwrap_or(f.start)
 }
 
-/// Whole rows are folded into a row of outputs.
+/// Columns that are folded at a time: a stretch of accumulators that stays in the nearest cache.
+const WIDTH: usize = 2 * BLOCK;
+
+/// Whole rows are folded into a row of outputs: blocks of rows of fixed size, and then the blocks, in order.
 fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compute>, par: &Par) {
-    let Lanes { results: outer, starts, run, step } = lanes;
-    let columns = outer.inner;
-    // Columns are cut so that a stretch of accumulators stays in the cache, and so that there is work to share.
-    let width = columns.min(2 * BLOCK);
-    let stretches = columns.div_ceil(width);
-    let shared = crate::par::SharedMut::new(out);
-    par.for_each(outer.runs() * stretches, |block| {
-        let (r, stretch) = (block / stretches, block % stretches);
-        let from = stretch * width;
-        let n = width.min(columns - from);
-        // SAFETY: each block writes its own stretch of its own run.
-        let out = unsafe { shared.range(r * columns + from..r * columns + from + n) };
-        outer.for_runs(r..r + 1, |_, [p]| {
-            let mut acc = [f.start; 2 * BLOCK];
-            let mut up = [T::Compute::default(); 2 * BLOCK];
-            for &s in starts {
-                for i in 0..*run {
-                    let at = (p as isize + s + i as isize * step) as usize + from;
-                    let row = &x[at..][..n];
-                    match T::direct(row) {
-                        Some(row) => (f.into)(&mut acc[..n], row),
-                        None => {
-                            up.iter_mut().zip(row).for_each(|(u, &v)| *u = v.up());
-                            (f.into)(&mut acc[..n], &up[..n]);
-                        }
-                    }
+    let Lanes { results, starts, run, step } = lanes;
+    let columns = results.inner;
+    // Short rows that follow one another are folded side by side, as one long row.
+    let beside = if *step == columns as isize { (BLOCK / columns).clamp(1, *run) } else { 1 };
+    let (across, rows) = (columns * beside, run / beside);
+    let (width, stretches) = (across.min(WIDTH), across.div_ceil(WIDTH));
+    let height = (GRAIN / width).max(1);
+    let blocks = rows.div_ceil(height);
+    let tasks = results.runs() * blocks * stretches;
+    let together = (GRAIN / (width * rows.min(height) * starts.len())).max(1);
+    let mut parts = vec![f.start; results.runs() * blocks * across];
+    let shared = SharedMut::new(&mut parts);
+    par.for_each(tasks.div_ceil(together), |number| {
+        for task in number * together..tasks.min((number + 1) * together) {
+            let (r, block, from) = (task / (blocks * stretches), task / stretches % blocks, task % stretches * width);
+            let n = width.min(across - from);
+            let start = (r * blocks + block) * across + from;
+            // SAFETY: each task writes its own stretch of its own part.
+            let acc = unsafe { shared.range(start..start + n) };
+            let (top, bottom) = (block * height, rows.min((block + 1) * height));
+            let add = |acc: &mut [T::Compute], at: isize, stride: isize, rows: usize| {
+                for s in starts {
+                    add_rows(acc, x, at + s, stride, rows, f);
                 }
-            }
-            out.iter_mut().zip(&acc).for_each(|(o, &a)| *o = T::down(a));
-        });
+            };
+            results.for_runs(r..r + 1, |_, [p]| {
+                let at = |row: usize| p as isize + row as isize * step + from as isize;
+                add(acc, at(top * beside), step * beside as isize, bottom - top);
+                if bottom == rows && run % beside > 0 {
+                    add(&mut acc[..run % beside * columns], at(rows * beside), *step, 1);
+                }
+            });
+        }
     });
+    let of_run = blocks * across;
+    let runs = (GRAIN / of_run).max(1);
+    par.chunks_mut(out, runs * columns, |task, out| {
+        let mut total = vec![f.start; columns];
+        for (k, out) in out.chunks_mut(columns).enumerate() {
+            let part = &parts[(task * runs + k) * of_run..][..of_run];
+            total.copy_from_slice(&part[..columns]);
+            (f.columns)(&mut total, &part[columns..], columns, blocks * beside - 1);
+            out.iter_mut().zip(&total).for_each(|(o, &t)| *o = T::down(t));
+        }
+    });
+}
+
+/// Folds rows of elements, `stride` apart, into accumulators.
+fn add_rows<T: Element>(acc: &mut [T::Compute], x: &[T], at: isize, stride: isize, rows: usize, f: Fold<T::Compute>) {
+    let n = acc.len();
+    if stride >= 0
+        && let Some(x) = T::direct(&x[at as usize..])
+    {
+        return (f.columns)(acc, x, stride as usize, rows);
+    }
+    let mut up = [T::Compute::default(); WIDTH];
+    for row in 0..rows as isize {
+        let row = &x[(at + row * stride) as usize..][..n];
+        up.iter_mut().zip(row).for_each(|(u, &v)| *u = v.up());
+        (f.columns)(acc, &up[..n], n, 1);
+    }
 }

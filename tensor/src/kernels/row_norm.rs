@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use crate::dtype::Element;
-use crate::kernels::norm::sum;
+use crate::kernels::elementary::mul_add;
+use crate::kernels::lanes::{self, LANES, Plus, settled};
+use crate::kernels::norm::{Moments, moments_of_run};
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par, SharedMut};
@@ -24,9 +26,6 @@ pub struct Rows {
 
 /// Most blocks of rows whose parts of the weights' gradients are summed apart.
 const BLOCKS: usize = 32;
-
-/// Accumulators of a sum: so many that additions need not wait for one another.
-const LANES: usize = 32;
 
 impl Rows {
     /// Elements of a row.
@@ -56,6 +55,29 @@ fn in_compute<T: Element>(x: Option<&[T]>, n: usize, missing: f64) -> Cow<'_, [T
     }
 }
 
+/// `(x - high) * scale + shift`.
+struct Map<C> {
+    high: C,
+    scale: C,
+    shift: C,
+}
+
+impl<C: Precise> Map<C> {
+    /// The element at its place, then times `w` and shifted by `b`.
+    #[inline(always)]
+    fn of<I: Isa>(&self, x: C, w: C, b: C) -> C {
+        mul_add::<C, I>(mul_add::<C, I>(x - self.high, self.scale, self.shift), w, b)
+    }
+
+    /// [`of`](Self::of) each element, with its own weight and bias.
+    #[inline(always)]
+    fn run<T: Element<Compute = C>, I: Isa>(&self, out: &mut [T], x: &[T], w: &[C], b: &[C]) {
+        for ((o, v), (&w, &b)) in out.iter_mut().zip(x).zip(w.iter().zip(b)) {
+            *o = T::down(self.of::<I>(v.up(), w, b));
+        }
+    }
+}
+
 /// `out = (x - mean) * rstd * weight + bias` with each row's mean, or 0, and `rstd = 1 / sqrt(variance + eps)`, which go
 /// to `mean` and `rstd`.
 #[allow(clippy::too_many_arguments)] // what goes in and what comes out
@@ -72,37 +94,43 @@ pub fn normalise<T>(
 ) where
     T: Element<Compute: Precise>,
 {
-    struct Row<'a, T: Element> {
+    struct Block<'a, T: Element> {
         out: &'a mut [T],
+        rstd: &'a mut [T::Compute],
+        mean: &'a mut [T::Compute],
         x: &'a [T],
         weight: &'a [T::Compute],
         bias: &'a [T::Compute],
+        first: usize,
         eps: f64,
         rows: &'a Rows,
     }
-    impl<T: Element<Compute: Precise>> Loop for Row<'_, T> {
-        type Output = [f64; 2];
+    impl<T: Element<Compute: Precise>> Loop for Block<'_, T> {
+        type Output = ();
         #[inline(always)]
-        fn run<I: Isa>(self) -> [f64; 2] {
-            let Row { out, x, weight, bias, eps, rows } = self;
-            let n = x.len() as f64;
-            // Two passes over the row: squares of distances lose nothing to a large mean.
-            let mean = if rows.centered { sum(x, |v| v) / n } else { 0.0 };
-            let rstd = (sum(x, |v| (v - mean) * (v - mean)) / n + eps).sqrt().recip();
-            // The mean in two parts: rounded to one, a large mean would shift the whole row.
-            let high = T::Compute::from_f64(mean);
-            let [low, scale] = [mean - high.to_f64(), rstd].map(T::Compute::from_f64);
-            let map = |v: T, w: T::Compute, b: T::Compute| T::down(((v.up() - high) - low) * scale * w + b);
-            if rows.plane == 1 {
-                let affine = weight.iter().zip(bias);
-                out.iter_mut().zip(x).zip(affine).for_each(|((o, &v), (&w, &b))| *o = map(v, w, b));
-            } else {
-                let planes = out.chunks_mut(rows.plane).zip(x.chunks(rows.plane));
-                for ((out, x), (&w, &b)) in planes.zip(weight.iter().zip(bias)) {
-                    out.iter_mut().zip(x).for_each(|(o, &v)| *o = map(v, w, b));
+        fn run<I: Isa>(self) {
+            let (rows, n) = (self.rows, self.rows.len());
+            let statistics = self.rstd.iter_mut().zip(self.mean);
+            let both = self.out.chunks_exact_mut(n).zip(self.x.chunks_exact(n));
+            for (r, ((out, x), (rstd, mean))) in (self.first..).zip(both.zip(statistics)) {
+                let (weight, bias) = (rows.of(r, self.weight), rows.of(r, self.bias));
+                let found: Moments = moments_of_run(x, rows.centered);
+                let spread = (found.variance + self.eps).sqrt().recip();
+                // The mean in two parts: rounded to one, a large mean would shift the whole row.
+                let high = T::Compute::from_f64(found.mean);
+                let scale = T::Compute::from_f64(spread);
+                let shift = T::Compute::from_f64((high.to_f64() - found.mean) * spread);
+                let map = Map { high, scale, shift };
+                if rows.plane == 1 {
+                    map.run::<T, I>(out, x, weight, bias);
+                } else {
+                    let planes = out.chunks_mut(rows.plane).zip(x.chunks(rows.plane));
+                    for ((out, x), (&w, &b)) in planes.zip(weight.iter().zip(bias)) {
+                        out.iter_mut().zip(x).for_each(|(o, &v)| *o = T::down(map.of::<I>(v.up(), w, b)));
+                    }
                 }
+                (*rstd, *mean) = (scale, high);
             }
-            [mean, rstd]
         }
     }
     if out.is_empty() {
@@ -116,16 +144,12 @@ pub fn normalise<T>(
         let range = block * each..block * each + out.len() / n;
         // SAFETY: each block writes the statistics of its own rows.
         let (rstd, mean) = unsafe { (rstds.range(range.clone()), means.range(range)) };
-        for (k, (out, (rstd, mean))) in out.chunks_mut(n).zip(rstd.iter_mut().zip(mean)).enumerate() {
-            let r = block * each + k;
-            let (weight, bias) = (rows.of(r, &weight), rows.of(r, &bias));
-            let row = Row { out, x: &x[r * n..][..n], weight, bias, eps, rows };
-            [*mean, *rstd] = simd::run(row).map(T::Compute::from_f64);
-        }
+        let x = &x[block * each * n..][..out.len()];
+        simd::run(Block { out, rstd, mean, x, weight: &weight, bias: &bias, first: block * each, eps, rows });
     });
 }
 
-/// One row of [`normalise_grad`].
+/// Some rows of [`normalise_grad`].
 struct Gradient<'a, T: Element> {
     dx: &'a mut [T],
     dw: &'a mut [T::Compute],
@@ -133,8 +157,9 @@ struct Gradient<'a, T: Element> {
     g: &'a [T],
     x: &'a [T],
     weight: &'a [T::Compute],
-    mean: T::Compute,
-    rstd: T::Compute,
+    mean: Option<&'a [T::Compute]>,
+    rstd: &'a [T::Compute],
+    first: usize,
     rows: &'a Rows,
 }
 
@@ -142,63 +167,86 @@ impl<T: Element<Compute: Precise>> Loop for Gradient<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Gradient { dx, dw, db, g, x, weight, mean, rstd, rows } = self;
+        let (rows, n) = (self.rows, self.rows.len());
         let zero = T::Compute::default();
-        let normal = |v: T| (v.up() - mean) * rstd;
-        // The sums of `g weight` and of `g weight (x - mean) rstd`.
-        let mut sums = [zero; 2];
-        if rows.plane == 1 {
-            sums = totals(g, x, weight, |g, w| g * w, normal);
-        } else {
-            let planes = g.chunks(rows.plane).zip(x.chunks(rows.plane));
-            let channels = planes.zip(weight).zip(dw.iter_mut().zip(db.iter_mut()));
-            for (((g, x), &w), (dw, db)) in channels {
-                let [own, along] = totals(g, x, x, |g, _| g, normal);
-                (*dw, *db) = (*dw + along, *db + own);
-                sums = [sums[0] + w * own, sums[1] + w * along];
+        let each = self.g.chunks_exact(n).zip(self.x.chunks_exact(n));
+        for (r, (dx, (g, x))) in (self.first..).zip(self.dx.chunks_exact_mut(n).zip(each)) {
+            let own = r % rows.period * rows.channels..(r % rows.period + 1) * rows.channels;
+            let (weight, dw, db) = (&self.weight[own.clone()], &mut self.dw[own.clone()], &mut self.db[own]);
+            let (mean, rstd) = (self.mean.map_or(zero, |mean| mean[r]), self.rstd[r]);
+            // The sums of `g weight` and of `g weight (x - mean) rstd`.
+            let mut sums = [zero; 2];
+            if rows.plane == 1 {
+                sums = totals(g, x, weight, [mean, rstd]);
+            } else {
+                let planes = g.chunks(rows.plane).zip(x.chunks(rows.plane));
+                let channels = planes.zip(weight).zip(dw.iter_mut().zip(db.iter_mut()));
+                for (((g, x), &w), (dw, db)) in channels {
+                    let [own, along] = totals(g, x, &[], [mean, rstd]);
+                    (*dw, *db) = (*dw + along, *db + own);
+                    sums = [sums[0] + w * own, sums[1] + w * along];
+                }
             }
-        }
-        let n = T::Compute::from_f64(x.len() as f64);
-        let (alike, along) = (if rows.centered { sums[0] / n } else { zero }, sums[1] / n);
-        if rows.plane == 1 {
-            let affine = weight.iter().zip(dw.iter_mut().zip(db));
-            for ((dx, (&g, &v)), (&w, (dw, db))) in dx.iter_mut().zip(g.iter().zip(x)).zip(affine) {
-                let (g, v) = (g.up(), normal(v));
-                *dx = T::down((g * w - alike - v * along) * rstd);
-                (*dw, *db) = (*dw + g * v, *db + g);
-            }
-        } else {
-            let planes = dx.chunks_mut(rows.plane).zip(g.chunks(rows.plane).zip(x.chunks(rows.plane)));
-            for ((dx, (g, x)), &w) in planes.zip(weight) {
-                let each = dx.iter_mut().zip(g.iter().zip(x));
-                each.for_each(|(dx, (&g, &v))| *dx = T::down((g.up() * w - alike - normal(v) * along) * rstd));
+            let count = T::Compute::from_f64(n as f64);
+            let (alike, along) = (if rows.centered { sums[0] / count } else { zero }, sums[1] / count);
+            if rows.plane == 1 {
+                let affine = weight.iter().zip(dw.iter_mut().zip(db));
+                for ((dx, (g, v)), (&w, (dw, db))) in dx.iter_mut().zip(g.iter().zip(x)).zip(affine) {
+                    let (g, v) = (g.up(), (v.up() - mean) * rstd);
+                    *dx = T::down((g * w - alike - v * along) * rstd);
+                    *dw = *dw + g * v;
+                    *db = *db + g;
+                }
+            } else {
+                let planes = dx.chunks_mut(rows.plane).zip(g.chunks(rows.plane).zip(x.chunks(rows.plane)));
+                for ((dx, (g, x)), &w) in planes.zip(weight) {
+                    for (dx, (&g, &v)) in dx.iter_mut().zip(g.iter().zip(x)) {
+                        *dx = T::down((g.up() * w - alike - (v.up() - mean) * rstd * along) * rstd);
+                    }
+                }
             }
         }
     }
 }
 
-/// The sums of `h = scaled(g, w)` and of `h normal(x)`.
+/// The sums of `h = g w` and of `h (x - mean) rstd`; without weights, `w` is 1.
 #[inline(always)]
-fn totals<T: Element<Compute: Precise>, W: Copy>(
+fn totals<T: Element<Compute: Precise>>(
     g: &[T],
     x: &[T],
-    w: &[W],
-    scaled: impl Fn(T::Compute, W) -> T::Compute,
-    normal: impl Fn(T) -> T::Compute,
+    w: &[T::Compute],
+    [mean, rstd]: [T::Compute; 2],
 ) -> [T::Compute; 2] {
-    let zero = T::Compute::default();
-    let (mut own, mut along) = ([zero; LANES], [zero; LANES]);
-    let mut add = |g: &[T], x: &[T], w: &[W]| {
-        let lanes = own.iter_mut().zip(along.iter_mut());
-        for ((own, along), (&g, (&x, &w))) in lanes.zip(g.iter().zip(x.iter().zip(w))) {
-            let h = scaled(g.up(), w);
-            (*own, *along) = (*own + h, *along + h * normal(x));
+    #[inline(always)]
+    fn add<T: Element<Compute: Precise>, const W: bool>(
+        acc: &mut [[T::Compute; LANES]; 2],
+        g: &[T],
+        x: &[T],
+        w: &[T::Compute],
+        [mean, rstd]: [T::Compute; 2],
+    ) {
+        let [own, along] = acc;
+        for (i, ((own, along), (g, x))) in own.iter_mut().zip(along).zip(g.iter().zip(x)).enumerate() {
+            let h = if W { g.up() * w[i] } else { g.up() };
+            *own = *own + h;
+            *along = *along + h * ((x.up() - mean) * rstd);
         }
-    };
+    }
+    let mut acc = [[T::Compute::default(); LANES]; 2];
     let ((gs, g), (xs, x), (ws, w)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
-    gs.iter().zip(xs.iter().zip(ws)).for_each(|(g, (x, w))| add(g, x, w));
-    add(g, x, w);
-    [own, along].map(|lanes| lanes.into_iter().fold(zero, |a, b| a + b))
+    let weighted = !ws.is_empty() || !w.is_empty();
+    if weighted {
+        gs.iter().zip(xs).zip(ws).for_each(|((g, x), w)| add::<T, true>(&mut acc, g, x, w, [mean, rstd]));
+    } else {
+        gs.iter().zip(xs).for_each(|(g, x)| add::<T, false>(&mut acc, g, x, &[], [mean, rstd]));
+    }
+    let mut acc = acc.map(settled);
+    if weighted {
+        add::<T, true>(&mut acc, g, x, w, [mean, rstd]);
+    } else {
+        add::<T, false>(&mut acc, g, x, w, [mean, rstd]);
+    }
+    acc.map(lanes::join::<_, Plus>)
 }
 
 /// The gradients of [`normalise`] with respect to its input, weight and bias, from that of its result, `g`.
@@ -234,21 +282,9 @@ pub fn normalise_grad<T>(
         // SAFETY: each block writes a part of its own.
         let part = unsafe { shared.range(block * 2 * count..(block + 1) * 2 * count) };
         let (dw, db) = part.split_at_mut(count);
-        for (k, dx) in dx.chunks_mut(n).enumerate() {
-            let r = block * each + k;
-            let own = r % rows.period * rows.channels..(r % rows.period + 1) * rows.channels;
-            simd::run(Gradient {
-                dx,
-                dw: &mut dw[own.clone()],
-                db: &mut db[own.clone()],
-                g: &g[r * n..][..n],
-                x: &x[r * n..][..n],
-                weight: &weight[own],
-                mean: mean.map_or(zero, |mean| mean[r]),
-                rstd: rstd[r],
-                rows,
-            });
-        }
+        let own = block * each * n..block * each * n + dx.len();
+        let (g, x, first) = (&g[own.clone()], &x[own], block * each);
+        simd::run(Gradient { dx, dw, db, g, x, weight: &weight, mean, rstd, first, rows });
     });
     let mut sums = vec![zero; 2 * count];
     for part in parts.chunks(2 * count.max(1)) {

@@ -1,11 +1,12 @@
 //! The zip family: two operands that broadcast, element by element.
 
 use crate::dtype::Element;
-use crate::kernels::copy::strided_run;
+use crate::kernels::copy::gather_par;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
+use crate::kernels::operand::{Operand, Scratch};
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::layout::{Joint, Layout};
+use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
 
@@ -104,55 +105,38 @@ pub fn zip<T: Element, O: Element>(
         });
         return;
     }
-    let joint = Joint::new(shape, [x_layout, y_layout]);
-    let inner = joint.inner;
-    let [x_step, y_step] = joint.inner_strides;
-    let runs_per_block = (GRAIN / inner).max(1);
-    par.chunks_mut(out, runs_per_block * inner, |block, part| {
-        let first = block * runs_per_block;
-        let mut xs = Operand::<T>::new();
-        let mut ys = Operand::<T>::new();
-        let mut down = [O::Compute::default(); BLOCK];
-        joint.for_runs(first..first + part.len() / inner, |run, [x_at, y_at]| {
-            for (b, out) in part[(run - first) * inner..][..inner].chunks_mut(BLOCK).enumerate() {
-                let n = out.len();
-                let skip = (b * BLOCK) as isize;
-                let x = xs.load(x, (x_at as isize + skip * x_step) as usize, x_step, n);
-                let y = ys.load(y, (y_at as isize + skip * y_step) as usize, y_step, n);
-                match O::direct_mut(out) {
-                    Some(out) => f(out, x, y, numbers),
-                    None => {
-                        f(&mut down[..n], x, y, numbers);
-                        out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
-                    }
+    let (xs, ys) = (Operand::new(x, x_layout, shape), Operand::new(y, y_layout, shape));
+    let [x_stretch, y_stretch] = match [&xs, &ys].map(Operand::stretch) {
+        [Some(x), Some(y)] => [x, y],
+        [x_stretch, _] => {
+            let dense = Layout::dense(shape.clone());
+            let mut copy = vec![T::default(); out.len()];
+            if x_stretch.is_none() {
+                gather_par(&mut copy, x, &x_layout.broadcast_to(shape), par);
+                return zip(out, shape, &copy, &dense, y, y_layout, numbers, f, par);
+            }
+            gather_par(&mut copy, y, &y_layout.broadcast_to(shape), par);
+            return zip(out, shape, x, x_layout, &copy, &dense, numbers, f, par);
+        }
+    };
+    // What one of them needs the other loads as well.
+    let stretch = x_stretch.max(y_stretch);
+    let size = xs.block(GRAIN).max(ys.block(GRAIN));
+    par.chunks_mut(out, size, |block, part| {
+        let (mut x_scratch, mut y_scratch, mut down) = (Scratch::new(), Scratch::new(), Vec::new());
+        for (k, out) in part.chunks_mut(stretch).enumerate() {
+            let (start, n) = (block * size + k * stretch, out.len());
+            let (x, y) = (x_scratch.get(&xs, start, n), y_scratch.get(&ys, start, n));
+            match O::direct_mut(out) {
+                Some(out) => f(out, x, y, numbers),
+                None => {
+                    down.resize(n, O::Compute::default());
+                    f(&mut down, x, y, numbers);
+                    out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
                 }
             }
-        });
-    });
-}
-
-/// A stretch of an operand in dense, computable form.
-struct Operand<T: Element> {
-    given: [T; BLOCK],
-    up: [T::Compute; BLOCK],
-}
-
-impl<T: Element> Operand<T> {
-    fn new() -> Self {
-        Operand { given: [T::default(); BLOCK], up: [T::Compute::default(); BLOCK] }
-    }
-
-    #[inline]
-    fn load<'a>(&'a mut self, x: &'a [T], at: usize, step: isize, n: usize) -> &'a [T::Compute] {
-        if step == 1
-            && let Some(x) = T::direct(&x[at..][..n])
-        {
-            return x;
         }
-        strided_run(&mut self.given[..n], x, at, step);
-        self.up.iter_mut().zip(&self.given[..n]).for_each(|(u, &g)| *u = g.up());
-        &self.up[..n]
-    }
+    });
 }
 
 /// Which operand a result is written over.
@@ -179,40 +163,32 @@ pub fn zip_in_place<T: Element>(
     if own.is_empty() {
         return;
     }
-    let joint = Joint::new(shape, [other_layout]);
-    let (inner, step) = (joint.inner, joint.inner_strides[0]);
-    let dense_blocks = inner > GRAIN && joint.runs() == 1;
-    let size = if dense_blocks { GRAIN } else { (GRAIN / inner).max(1) * inner };
+    let others = Operand::new(other, other_layout, shape);
+    let Some(stretch) = others.stretch() else {
+        let mut copy = vec![T::default(); own.len()];
+        gather_par(&mut copy, other, &other_layout.broadcast_to(shape), par);
+        return zip_in_place(own, shape, &copy, &Layout::dense(shape.clone()), side, numbers, f, par);
+    };
+    let size = others.block(GRAIN);
     par.chunks_mut(own, size, |block, part| {
-        let mut others = Operand::<T>::new();
-        let mut up = [T::Compute::default(); BLOCK];
-        let mut down = [T::Compute::default(); BLOCK];
-        let mut stretch = |own: &mut [T], at: usize| {
-            for (b, own) in own.chunks_mut(BLOCK).enumerate() {
-                let n = own.len();
-                let y = others.load(other, (at as isize + (b * BLOCK) as isize * step) as usize, step, n);
-                up.iter_mut().zip(&*own).for_each(|(u, &v)| *u = v.up());
-                let apply = |out: &mut [T::Compute]| match side {
-                    Side::Lhs => f(out, &up[..n], y, numbers),
-                    Side::Rhs => f(out, y, &up[..n], numbers),
-                };
-                match T::direct_mut(own) {
-                    Some(own) => apply(own),
-                    None => {
-                        apply(&mut down[..n]);
-                        own.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
-                    }
+        let (mut scratch, mut up, mut down) = (Scratch::new(), Vec::new(), Vec::new());
+        for (k, own) in part.chunks_mut(stretch).enumerate() {
+            let n = own.len();
+            let y = scratch.get(&others, block * size + k * stretch, n);
+            up.clear();
+            up.extend(own.iter().map(|v| v.up()));
+            let apply = |out: &mut [T::Compute]| match side {
+                Side::Lhs => f(out, &up, y, numbers),
+                Side::Rhs => f(out, y, &up, numbers),
+            };
+            match T::direct_mut(own) {
+                Some(own) => apply(own),
+                None => {
+                    down.resize(n, T::Compute::default());
+                    apply(&mut down);
+                    own.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
                 }
             }
-        };
-        if dense_blocks {
-            let start = other_layout.offset() as isize + (block * GRAIN) as isize * step;
-            stretch(part, start as usize);
-        } else {
-            let first = block * (size / inner);
-            joint.for_runs(first..first + part.len() / inner, |run, [at]| {
-                stretch(&mut part[(run - first) * inner..][..inner], at);
-            });
         }
     });
 }
@@ -229,27 +205,19 @@ pub fn sum<T: Element>(
     if shape.elements() == 0 {
         return 0.0;
     }
-    let joint = Joint::new(shape, [x_layout, y_layout]);
-    let inner = joint.inner;
-    let [x_step, y_step] = joint.inner_strides;
-    // A block is some whole runs, or part of a long one.
-    let (runs, parts) = ((GRAIN / inner).max(1), inner.div_ceil(GRAIN));
-    let blocks = par.map(joint.runs().div_ceil(runs) * parts, |block| {
-        let first = block / parts * runs;
-        let from = block % parts * GRAIN;
-        let until = inner.min(from + GRAIN);
-        let (mut xs, mut ys) = (Operand::<T>::new(), Operand::<T>::new());
+    let (xs, ys) = (Operand::new(x, x_layout, shape), Operand::new(y, y_layout, shape));
+    let n = shape.elements();
+    let blocks = par.map(n.div_ceil(GRAIN), |block| {
+        let (mut x_scratch, mut y_scratch) = (Scratch::new(), Scratch::new());
         let mut terms = [T::Compute::default(); BLOCK];
         let mut total = 0.0;
-        joint.for_runs(first..joint.runs().min(first + runs), |_, [x_at, y_at]| {
-            for start in (from..until).step_by(BLOCK) {
-                let (n, skip) = (BLOCK.min(until - start), start as isize);
-                let x = xs.load(x, (x_at as isize + skip * x_step) as usize, x_step, n);
-                let y = ys.load(y, (y_at as isize + skip * y_step) as usize, y_step, n);
-                f(&mut terms[..n], x, y, numbers);
-                total += sum_wide(&terms[..n]);
-            }
-        });
+        let end = n.min((block + 1) * GRAIN);
+        for start in (block * GRAIN..end).step_by(BLOCK) {
+            let len = BLOCK.min(end - start);
+            let (x, y) = (x_scratch.get(&xs, start, len), y_scratch.get(&ys, start, len));
+            f(&mut terms[..len], x, y, numbers);
+            total += sum_wide(&terms[..len]);
+        }
         total
     });
     blocks.iter().sum()

@@ -325,13 +325,18 @@ pub(crate) static PROD: Op = {
 
 /// Defines a reduction to an extreme. Ties share the gradient evenly.
 macro_rules! extreme {
-    ($OP:ident, $Body:ident, $name:literal, $method:ident, $start:expr, $bound:ident) => {
+    ($OP:ident, $Body:ident, $name:literal, $method:ident beyond $beyond:expr, $start:expr, $bound:ident) => {
         struct $Body;
         impl FoldBody for $Body {
             const START: f64 = $start;
+            const NAN_APART: bool = true;
             #[inline(always)]
             fn fold<R: Real>(a: R, b: R) -> R {
                 a.$method(b)
+            }
+            #[inline(always)]
+            fn fold_numbers<R: Real>(a: R, b: R) -> R {
+                R::select($beyond(a, b), b, a)
             }
             #[inline(always)]
             fn fold_int<W: Whole>(a: W, b: W) -> W {
@@ -399,8 +404,8 @@ macro_rules! extreme {
         };
     };
 }
-extreme!(MAX, Max, "max", max, f64::NEG_INFINITY, MIN);
-extreme!(MIN, Min, "min", min, f64::INFINITY, MAX);
+extreme!(MAX, Max, "max", max beyond |a: R, b| a.lt(b), f64::NEG_INFINITY, MIN);
+extreme!(MIN, Min, "min", min beyond |a: R, b: R| b.lt(a), f64::INFINITY, MAX);
 
 pub(super) fn all_axes(rank: usize) -> SmallVec<[isize; 4]> {
     (0..rank as isize).collect()

@@ -1,0 +1,253 @@
+//! Operands of any layout, in dense stretches.
+
+use crate::dtype::Element;
+use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::transpose::{ROWS, transpose};
+use crate::layout::{Joint, Layout};
+use crate::shape::Shape;
+
+/// Elements that are brought into dense form at a time: with those of other operands they stay in the nearest cache.
+const STRETCH: usize = 1024;
+
+/// Longer rows are turned into a copy of the whole operand, and not some at a time.
+const LONGEST_TURNED: usize = 4096;
+
+/// How the elements of an operand lie.
+enum Order {
+    /// Row-major from here, without gaps.
+    Dense(usize),
+    /// In runs.
+    Runs,
+    /// As in a transposed matrix: elements of a run lie apart, and neighbouring runs side by side.
+    Turned,
+}
+
+/// An operand that broadcasts to a shape: its elements have row-major numbers in that shape.
+pub(super) struct Operand<'a, T> {
+    x: &'a [T],
+    joint: Joint<1>,
+    order: Order,
+}
+
+impl<'a, T: Element> Operand<'a, T> {
+    pub(super) fn new(x: &'a [T], layout: &Layout, shape: &Shape) -> Self {
+        let joint = Joint::new(shape, [layout]);
+        let (inner, step) = (joint.inner, joint.inner_strides[0]);
+        let order = match joint.last_outer() {
+            None if step == 1 => Order::Dense(layout.offset()),
+            Some((rows, 1)) if step > 1 && rows > 1 && inner > 1 => Order::Turned,
+            _ => Order::Runs,
+        };
+        Operand { x, joint, order }
+    }
+
+    /// All elements, where they lie row-major without gaps.
+    pub(super) fn dense(&self) -> Option<&'a [T]> {
+        match self.order {
+            Order::Dense(start) => Some(&self.x[start..][..self.joint.inner]),
+            _ => None,
+        }
+    }
+
+    /// How many elements are loaded at a time, unless the stretch is the last; `None` where that would be too many.
+    pub(super) fn stretch(&self) -> Option<usize> {
+        match self.order {
+            Order::Turned if self.joint.inner > LONGEST_TURNED => None,
+            _ => Some(self.block(STRETCH)),
+        }
+    }
+
+    /// How many elements a block of at least `grain` holds that may be loaded apart from the others.
+    pub(super) fn block(&self, grain: usize) -> usize {
+        match self.order {
+            Order::Turned => grain.div_ceil(ROWS * self.joint.inner) * ROWS * self.joint.inner,
+            _ => grain,
+        }
+    }
+
+    /// The elements from number `start` on, where they lie in one piece.
+    #[inline]
+    pub(super) fn slice(&self, start: usize, n: usize) -> Option<&'a [T]> {
+        match self.order {
+            Order::Dense(first) => Some(&self.x[first + start..][..n]),
+            Order::Runs if self.joint.inner_strides[0] == 1 && start % self.joint.inner + n <= self.joint.inner => {
+                let at = self.joint.run_start(start / self.joint.inner)[0];
+                Some(&self.x[at + start % self.joint.inner..][..n])
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes to `out` the elements from number `start` on.
+    pub(super) fn load(&self, out: &mut [T], start: usize) {
+        if let Some(x) = self.slice(start, out.len()) {
+            return out.copy_from_slice(x);
+        }
+        let (inner, step) = (self.joint.inner, self.joint.inner_strides[0]);
+        let (count, row_step) = self.joint.last_outer().unwrap_or((1, 0));
+        let mut done = 0;
+        while done < out.len() {
+            let (run, within) = ((start + done) / inner, (start + done) % inner);
+            let at = self.joint.run_start(run)[0].wrapping_add_signed(within as isize * step);
+            let left = out.len() - done;
+            let (rows, width) = match within {
+                0 if left >= inner => ((left / inner).min(count - run % count), inner),
+                _ => (1, left.min(inner - within)),
+            };
+            let out = &mut out[done..done + rows * width];
+            match self.order {
+                Order::Turned => transpose(out, width, &self.x[at..], step as usize, width, rows),
+                _ => pane(out, self.x, at, width, [row_step, step]),
+            }
+            done += rows * width;
+        }
+    }
+}
+
+/// Copies rows of `width` elements, of which the first starts at `at`; given are the distances of rows and of
+/// neighbours in a row. Once for each size of elements.
+fn pane<T: Element>(out: &mut [T], x: &[T], at: usize, width: usize, steps: [isize; 2]) {
+    macro_rules! of {
+        ($t:ty) => {
+            simd::run(Pane::<$t> { out: bytemuck::cast_slice_mut(out), x: bytemuck::cast_slice(x), at, width, steps })
+        };
+    }
+    match size_of::<T>() {
+        1 => of!(u8),
+        2 => of!(u16),
+        4 => of!(u32),
+        _ => of!(u64),
+    }
+}
+
+struct Pane<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    at: usize,
+    width: usize,
+    steps: [isize; 2],
+}
+
+impl<T: Copy> Loop for Pane<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Pane { out, x, at, width, steps: [row_step, step] } = self;
+        for (r, out) in out.chunks_exact_mut(width).enumerate() {
+            let at = at.wrapping_add_signed(r as isize * row_step);
+            match step {
+                1 => copy_run(out, &x[at..][..width]),
+                0 => out.fill(x[at]),
+                -1 => out.iter_mut().zip(x[at + 1 - width..=at].iter().rev()).for_each(|(o, &v)| *o = v),
+                _ => {
+                    for (i, o) in out.iter_mut().enumerate() {
+                        *o = x[at.wrapping_add_signed(i as isize * step)];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a run of as many elements: short ones without a call.
+#[inline(always)]
+pub(super) fn copy_run<T: Copy>(out: &mut [T], x: &[T]) {
+    const WIDE: usize = 16;
+    const NARROW: usize = 4;
+    let n = out.len();
+    match n {
+        0..NARROW => out.iter_mut().zip(x).for_each(|(o, &v)| *o = v),
+        // The last piece may overlap the one before.
+        NARROW..WIDE => {
+            for at in [0, n / 2 / NARROW * NARROW, n.saturating_sub(2 * NARROW), n - NARROW] {
+                out[at..at + NARROW].copy_from_slice(&x[at..at + NARROW]);
+            }
+        }
+        WIDE..=256 => {
+            for at in (0..n - WIDE).step_by(WIDE).chain([n - WIDE]) {
+                out[at..at + WIDE].copy_from_slice(&x[at..at + WIDE]);
+            }
+        }
+        _ => out.copy_from_slice(x),
+    }
+}
+
+/// Memory for stretches of an operand in the precision that kernels compute in.
+pub(super) struct Scratch<T: Element> {
+    given: Vec<T>,
+    up: Vec<T::Compute>,
+}
+
+impl<T: Element> Scratch<T> {
+    pub(super) fn new() -> Self {
+        Scratch { given: Vec::new(), up: Vec::new() }
+    }
+
+    /// The elements from number `start` on, `n` of them.
+    #[inline]
+    pub(super) fn get<'b>(&'b mut self, operand: &Operand<'b, T>, start: usize, n: usize) -> &'b [T::Compute] {
+        let given = match operand.slice(start, n) {
+            Some(x) => x,
+            None => {
+                if self.given.len() < n {
+                    self.given.resize(n, T::default());
+                }
+                operand.load(&mut self.given[..n], start);
+                &self.given[..n]
+            }
+        };
+        match T::direct(given) {
+            Some(x) => x,
+            None => {
+                self.up.clear();
+                self.up.extend(given.iter().map(|v| v.up()));
+                &self.up
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_every_length_are_copied_and_nothing_beside() {
+        for n in 0..300 {
+            let x: Vec<u32> = (1..=n as u32).collect();
+            let mut out = vec![0; n + 2];
+            copy_run(&mut out[1..=n], &x);
+            assert_eq!((out[0], out[n + 1]), (0, 0));
+            assert_eq!(out[1..=n], x);
+        }
+    }
+
+    #[test]
+    fn any_stretch_of_any_layout_is_loaded() {
+        let x: Vec<f32> = (0..1000).map(|i| i as f32).collect();
+        let whole = Shape::from([5, 20, 7]);
+        let layouts = [
+            Layout::dense(whole.clone()),
+            Layout::dense([20, 7].into()),
+            Layout::dense([5, 1, 7].into()),
+            Layout::dense([5, 20, 1].into()),
+            Layout::dense([7, 20, 5].into()).permute(&[2, 1, 0]),
+            Layout::dense([5, 7, 20].into()).permute(&[0, 2, 1]),
+            Layout::dense([20, 5, 7].into()).permute(&[1, 0, 2]),
+            Layout::strided(whole.clone(), [140, -7, -1].into_iter().collect(), 139),
+        ];
+        for layout in &layouts {
+            let operand = Operand::new(&x, layout, &whole);
+            let joint = Joint::new(&whole, [layout]);
+            let mut all = vec![0.0; 700];
+            joint.for_elements(0..700, |i, [at]| all[i] = x[at]);
+            for start in (0..700).step_by(7) {
+                for n in [1, 3, 7, 20, 33, 140, 700] {
+                    let mut out = vec![-1.0; n.min(700 - start)];
+                    operand.load(&mut out, start);
+                    assert_eq!(out, all[start..start + out.len()], "{layout:?} from {start}");
+                }
+            }
+        }
+    }
+}

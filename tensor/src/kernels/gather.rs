@@ -4,6 +4,8 @@
 
 use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
+use crate::kernels::operand::copy_run;
+use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
@@ -52,25 +54,77 @@ pub fn index_select<T: Element>(out: &mut [T], x: &[T], layout: &Layout, axis: u
     let size = inner * after.runs();
     let rows = (GRAIN / size).max(1);
     let of_run = before.inner * at.len();
+    let along = strides[axis];
     par.chunks_mut(out, rows * size, |block, part| {
         let first = block * rows;
         let end = first + part.len() / size;
-        // Rows `first..end` lie in these runs of the axes before.
-        before.for_runs(first / of_run..end.div_ceil(of_run), |run, [start]| {
-            for row in first.max(run * of_run)..end.min((run + 1) * of_run) {
-                let (b, j) = ((row - run * of_run) / at.len(), row % at.len());
-                let start = start as isize + b as isize * before.inner_strides[0] + at[j] as isize * strides[axis];
-                if size == 1 {
-                    part[row - first] = x[start as usize];
-                    continue;
-                }
-                let out = &mut part[(row - first) * size..][..size];
+        let mut row = first;
+        while row < end {
+            // Rows that lie in one place of the axes before.
+            let (b, j) = (row / at.len(), row % at.len());
+            let count = (at.len() - j).min(end - row);
+            let start = before.run_start(row / of_run)[0] as isize;
+            let start = start + (b % before.inner) as isize * before.inner_strides[0];
+            let (out, at) = (&mut part[(row - first) * size..][..count * size], &at[j..j + count]);
+            row += count;
+            if step == 1 && after.runs() == 1 {
+                copy_rows(out, x, at, start, along, size);
+                continue;
+            }
+            for (out, &i) in out.chunks_mut(size).zip(at) {
+                let start = start + i as isize * along;
                 after.for_runs(0..after.runs(), |r, [a]| {
                     // A position relative to the row's start may be negative: it wraps, and wraps back here.
                     let from = start.wrapping_add(a as isize) as usize;
                     strided_run(&mut out[r * inner..][..inner], x, from, step);
                 });
             }
-        });
+        }
     });
+}
+
+/// Copies rows of `size` elements that start at `start + along` times each index. Once for each size of elements.
+fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along: isize, size: usize) {
+    struct Rows<'a, T> {
+        out: &'a mut [T],
+        x: &'a [T],
+        at: &'a [i64],
+        start: isize,
+        along: isize,
+        size: usize,
+    }
+    impl<T: Copy> Loop for Rows<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let Rows { out, x, at, start, along, size } = self;
+            if size == 1 {
+                for (o, &i) in out.iter_mut().zip(at) {
+                    *o = x[(start + i as isize * along) as usize];
+                }
+                return;
+            }
+            for (out, &i) in out.chunks_exact_mut(size).zip(at) {
+                copy_run(out, &x[(start + i as isize * along) as usize..][..size]);
+            }
+        }
+    }
+    macro_rules! of {
+        ($t:ty) => {
+            simd::run(Rows::<$t> {
+                out: bytemuck::cast_slice_mut(out),
+                x: bytemuck::cast_slice(x),
+                at,
+                start,
+                along,
+                size,
+            })
+        };
+    }
+    match size_of::<T>() {
+        1 => of!(u8),
+        2 => of!(u16),
+        4 => of!(u32),
+        _ => of!(u64),
+    }
 }

@@ -4,7 +4,7 @@ use crate::dtype::Element;
 use crate::kernels::copy::gather_par;
 use crate::kernels::elementary::Format;
 use crate::kernels::number::{Lane, Precise, Real, Whole};
-use crate::kernels::operand::{Operand, Scratch};
+use crate::kernels::operand::{Operand, Scratch, Stretch};
 use crate::kernels::simd::{self, Isa, Library, Loop};
 use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
@@ -78,7 +78,7 @@ pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64],
     };
     let size = operand.block(GRAIN);
     par.chunks_mut(out, size, |block, part| {
-        let (mut scratch, mut down) = (Scratch::new(), Vec::new());
+        let (mut scratch, mut down) = (Scratch::new(), Stretch::new());
         for (k, out) in part.chunks_mut(stretch).enumerate() {
             let x = scratch.get(&operand, block * size + k * stretch, out.len());
             match T::direct_mut(out) {

@@ -1,5 +1,7 @@
 //! Operands of any layout, in dense stretches.
 
+use smallvec::SmallVec;
+
 use crate::dtype::Element;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::transpose::{ROWS, transpose};
@@ -8,6 +10,12 @@ use crate::shape::Shape;
 
 /// Elements that are brought into dense form at a time: with those of other operands they stay in the nearest cache.
 const STRETCH: usize = 1024;
+
+/// Shorter runs are loaded several at a time.
+const SHORTEST_RUN: usize = 256;
+
+/// Longer runs are cut where a stretch ends.
+const LONGEST_RUN: usize = 1 << 15;
 
 /// Longer rows are turned into a copy of the whole operand, and not some at a time.
 const LONGEST_TURNED: usize = 4096;
@@ -41,28 +49,41 @@ impl<'a, T: Element> Operand<'a, T> {
         Operand { x, joint, order }
     }
 
-    /// All elements, where they lie row-major without gaps.
-    pub(super) fn dense(&self) -> Option<&'a [T]> {
-        match self.order {
-            Order::Dense(start) => Some(&self.x[start..][..self.joint.inner]),
-            _ => None,
+    /// Whether the elements lie row-major, without gaps.
+    pub(super) fn is_dense(&self) -> bool {
+        matches!(self.order, Order::Dense(_))
+    }
+
+    /// Whether runs are long and each repeats one element.
+    fn repeats(&self) -> bool {
+        matches!(self.order, Order::Runs) && self.joint.inner_strides[0] == 0 && self.joint.inner >= SHORTEST_RUN
+    }
+
+    /// How many elements belong together: rows that are turned at a time, or a run that is no long way from a stretch
+    /// and need not be loaded, where it lies in one piece.
+    pub(super) fn unit(&self) -> usize {
+        match (&self.order, self.joint.inner) {
+            (Order::Turned, inner) => ROWS * inner,
+            (Order::Runs, inner @ SHORTEST_RUN..=LONGEST_RUN) => inner,
+            _ => 1,
         }
     }
 
     /// How many elements are loaded at a time, unless the stretch is the last; `None` where that would be too many.
     pub(super) fn stretch(&self) -> Option<usize> {
-        match self.order {
-            Order::Turned if self.joint.inner > LONGEST_TURNED => None,
-            _ => Some(self.block(STRETCH)),
+        match (&self.order, self.unit()) {
+            (Order::Turned, _) if self.joint.inner > LONGEST_TURNED => None,
+            // As short as can be: what is repeated is written once and read often.
+            _ if self.repeats() => Some(SHORTEST_RUN),
+            (Order::Runs, unit @ SHORTEST_RUN..=STRETCH) => Some(unit),
+            (Order::Runs, _) => Some(STRETCH),
+            (_, unit) => Some(STRETCH.next_multiple_of(unit)),
         }
     }
 
     /// How many elements a block of at least `grain` holds that may be loaded apart from the others.
     pub(super) fn block(&self, grain: usize) -> usize {
-        match self.order {
-            Order::Turned => grain.div_ceil(ROWS * self.joint.inner) * ROWS * self.joint.inner,
-            _ => grain,
-        }
+        grain.next_multiple_of(self.unit())
     }
 
     /// The elements from number `start` on, where they lie in one piece.
@@ -76,6 +97,12 @@ impl<'a, T: Element> Operand<'a, T> {
             }
             _ => None,
         }
+    }
+
+    /// The place of the one element that a stretch consists of, where it does.
+    fn repeated(&self, start: usize, n: usize) -> Option<usize> {
+        let within = start % self.joint.inner + n <= self.joint.inner;
+        (self.repeats() && within).then(|| self.joint.run_start(start / self.joint.inner)[0])
     }
 
     /// Writes to `out` the elements from number `start` on.
@@ -137,7 +164,10 @@ impl<T: Copy> Loop for Pane<'_, T> {
             let at = at.wrapping_add_signed(r as isize * row_step);
             match step {
                 1 => copy_run(out, &x[at..][..width]),
-                0 => out.fill(x[at]),
+                0 => {
+                    let v = x[at];
+                    out.iter_mut().for_each(|o| *o = v);
+                }
                 -1 => out.iter_mut().zip(x[at + 1 - width..=at].iter().rev()).for_each(|(o, &v)| *o = v),
                 _ => {
                     for (i, o) in out.iter_mut().enumerate() {
@@ -172,15 +202,20 @@ pub(super) fn copy_run<T: Copy>(out: &mut [T], x: &[T]) {
     }
 }
 
+/// Memory for a stretch: for a short one none of the heap.
+pub(super) type Stretch<T> = SmallVec<[T; 64]>;
+
 /// Memory for stretches of an operand in the precision that kernels compute in.
 pub(super) struct Scratch<T: Element> {
-    given: Vec<T>,
-    up: Vec<T::Compute>,
+    given: Stretch<T>,
+    up: Stretch<T::Compute>,
+    /// The place of the element that `given` repeats.
+    repeated: Option<usize>,
 }
 
 impl<T: Element> Scratch<T> {
     pub(super) fn new() -> Self {
-        Scratch { given: Vec::new(), up: Vec::new() }
+        Scratch { given: Stretch::new(), up: Stretch::new(), repeated: None }
     }
 
     /// The elements from number `start` on, `n` of them.
@@ -189,10 +224,16 @@ impl<T: Element> Scratch<T> {
         let given = match operand.slice(start, n) {
             Some(x) => x,
             None => {
+                let place = operand.repeated(start, n);
                 if self.given.len() < n {
                     self.given.resize(n, T::default());
+                    self.repeated = None;
                 }
-                operand.load(&mut self.given[..n], start);
+                if place.is_none() || place != self.repeated {
+                    let filled = if place.is_some() { self.given.len() } else { n };
+                    operand.load(&mut self.given[..n], start);
+                    self.repeated = place.filter(|_| filled == n);
+                }
                 &self.given[..n]
             }
         };

@@ -31,6 +31,8 @@ pub struct Axis {
     pub step: usize,
     /// What each window shows.
     pub spans: Vec<Span>,
+    /// How windows slide, where they do.
+    pub window: Option<Window>,
 }
 
 impl Axis {
@@ -42,12 +44,12 @@ impl Axis {
             let start = if inside.is_empty() { 0 } else { w.position(o, inside.start) };
             Span { start, len: inside.len(), counted: if count_padding { reach } else { inside.len() } }
         };
-        Axis { size: w.size, step: w.dilation, spans: (0..w.output).map(span).collect() }
+        Axis { size: w.size, step: w.dilation, spans: (0..w.output).map(span).collect(), window: Some(*w) }
     }
 
     /// No windows: there is nothing to pool.
     pub fn empty(size: usize) -> Axis {
-        Axis { size, step: 1, spans: Vec::new() }
+        Axis { size, step: 1, spans: Vec::new(), window: None }
     }
 
     /// As many windows as asked for, which cover the axis evenly.
@@ -56,7 +58,7 @@ impl Axis {
             let (start, end) = (o * size / output, ((o + 1) * size).div_ceil(output));
             Span { start, len: end - start, counted: end - start }
         };
-        Axis { size, step: 1, spans: (0..output).map(span).collect() }
+        Axis { size, step: 1, spans: (0..output).map(span).collect(), window: None }
     }
 }
 
@@ -84,49 +86,196 @@ fn lines([deep, high, wide]: &[Axis; 3], d: Span, h: Span) -> impl Iterator<Item
     (0..d.len).flat_map(move |i| (0..h.len).map(move |j| first + i * across + j * up))
 }
 
+/// The lines along the last axis that the windows of a row meet.
+struct Lines {
+    first: usize,
+    count: usize,
+    /// How many of them follow one another, and how far apart they and the next such group are.
+    high: usize,
+    up: usize,
+    across: usize,
+    /// How many positions a window counts along the other axes.
+    counted: usize,
+}
+
+impl Lines {
+    /// Where line number `i` starts.
+    #[inline(always)]
+    fn start(&self, i: usize) -> usize {
+        self.first + i / self.high * self.across + i % self.high * self.up
+    }
+}
+
+/// The lines of each row of windows of a plane. A list and no closure, which would be compiled apart from the loop that
+/// calls it, for the plain instruction set.
+fn rows(axes: &[Axis; 3]) -> Vec<Lines> {
+    let [deep, high, wide] = axes;
+    let (across, up) = (high.size * wide.size * deep.step, wide.size * high.step);
+    let row = |d: &Span, h: &Span| Lines {
+        first: (d.start * high.size + h.start) * wide.size,
+        count: d.len * h.len,
+        high: h.len,
+        up,
+        across,
+        counted: d.counted * h.counted,
+    };
+    deep.spans.iter().flat_map(|d| high.spans.iter().map(move |h| row(d, h))).collect()
+}
+
+/// Windows of a row that are pooled side by side.
+const SIDE: usize = 16;
+
+/// A line of a plane sorted by the places that windows have for its elements: what position `k` of the kernel meets in
+/// neighbouring windows lies side by side.
+struct Sorted<C> {
+    window: Window,
+    /// As many lists as the stride, each as long: element `i` of list `p` is that at `i * stride + p - padding`.
+    lists: Vec<C>,
+    each: usize,
+}
+
+impl<C: Element> Sorted<C> {
+    /// A line that is padded with `padding`.
+    fn new(window: Window, padding: C) -> Self {
+        let reach = (window.kernel - 1) * window.dilation / window.stride;
+        let each = window.output.next_multiple_of(SIDE) + reach;
+        Sorted { window, lists: vec![padding; each * window.stride], each }
+    }
+
+    #[inline(always)]
+    fn fill<T: Element<Compute = C>>(&mut self, line: &[T]) {
+        let Window { stride, padding, .. } = self.window;
+        for (p, list) in self.lists.chunks_exact_mut(self.each).enumerate() {
+            // The first elements of the list lie in the padding.
+            let skip = padding.saturating_sub(p).div_ceil(stride);
+            let from = skip * stride + p - padding;
+            let (Some(list), Some(line)) = (list.get_mut(skip..), line.get(from..)) else { continue };
+            match stride {
+                1 => list.iter_mut().zip(line).for_each(|(l, v)| *l = v.up()),
+                2 => {
+                    let (pairs, last) = line.as_chunks::<2>();
+                    let n = pairs.len().min(list.len());
+                    list[..n].iter_mut().zip(pairs).for_each(|(l, v)| *l = v[0].up());
+                    if let (Some(l), Some(v)) = (list.get_mut(n), last.first()) {
+                        *l = v.up();
+                    }
+                }
+                _ => list.iter_mut().zip(line.iter().step_by(stride)).for_each(|(l, v)| *l = v.up()),
+            }
+        }
+    }
+
+    /// What position `k` of the kernel meets in all windows.
+    #[inline(always)]
+    fn met(&self, k: usize) -> &[C] {
+        let at = k * self.window.dilation;
+        &self.lists[at % self.window.stride * self.each + at / self.window.stride..]
+            [..self.window.output.next_multiple_of(SIDE)]
+    }
+}
+
 /// The largest element of each window, and where in its plane it lies: the first of equals, and NaN before all.
 ///
 /// Each window holds at least one element.
-pub fn max_pool<T: Element>(out: &mut [T], places: &mut [i32], x: &[T], axes: &[Axis; 3], par: &Par) {
+pub fn max_pool<T>(out: &mut [T], places: &mut [i32], x: &[T], axes: &[Axis; 3], par: &Par)
+where
+    T: Element<Compute: Precise>,
+{
     let (pixels, positions) = plane(axes);
-    let wide = &axes[2];
-    let width = wide.spans.len();
-    // The usual windows, two by two side by side, need no spans.
-    let pairs = wide.step == 1 && wide.spans.iter().enumerate().all(|(o, s)| s.start == 2 * o && s.len == 2);
     let each = (GRAIN / pixels.max(1)).max(1);
     let places = SharedMut::new(places);
     par.chunks_mut(out, each * positions, |task, out| {
         let start = task * each * positions;
         // SAFETY: each task writes the places of its own planes.
         let places = unsafe { places.range(start..start + out.len()) };
-        let planes = out.chunks_mut(positions).zip(places.chunks_mut(positions));
-        for ((out, places), x) in planes.zip(x[task * each * pixels..].chunks(pixels)) {
-            for_rows(axes, |row, d, h| {
-                let (out, places) = (&mut out[row * width..][..width], &mut places[row * width..][..width]);
-                if pairs && d.len == 1 && h.len == 2 {
-                    let mut lines = lines(axes, d, h);
-                    let [above, below] = [0; 2].map(|_| lines.next().expect("two lines"));
-                    let starts = [above as i32, below as i32];
-                    let rows = [above, below].map(|at| x[at..][..2 * width].as_chunks::<2>().0);
-                    return simd::run(Pairs { out, places, rows, starts });
-                }
-                for (span, (out, place)) in wide.spans.iter().zip(out.iter_mut().zip(places)) {
-                    let mut lines = lines(axes, d, h).map(|line| line + span.start);
-                    let first = lines.next().expect("each window holds an element");
-                    let (mut best, mut at) = (x[first], first);
-                    for line in std::iter::once(first).chain(lines) {
-                        for i in (line..).step_by(wide.step).take(span.len) {
-                            let better = exceeds(x[i], best);
-                            // A branch would be guessed wrong half of the time.
-                            best = select_unpredictable(better, x[i], best);
-                            at = select_unpredictable(better, i, at);
-                        }
-                    }
-                    (*out, *place) = (best, at as i32);
-                }
-            });
-        }
+        simd::run(MaxPool { out, places, x: &x[task * each * pixels..], axes, pixels, positions });
     });
+}
+
+/// Some planes of [`max_pool`].
+struct MaxPool<'a, T> {
+    out: &'a mut [T],
+    places: &'a mut [i32],
+    x: &'a [T],
+    axes: &'a [Axis; 3],
+    pixels: usize,
+    positions: usize,
+}
+
+impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let MaxPool { out, places, x, axes, pixels, positions } = self;
+        let wide = &axes[2];
+        let width = wide.spans.len();
+        let planes = out.chunks_mut(positions).zip(places.chunks_mut(positions)).zip(x.chunks(pixels));
+        let Some(window) = wide.window else {
+            for ((out, places), x) in planes {
+                for_rows(axes, |row, d, h| {
+                    let row = row * width..(row + 1) * width;
+                    for (span, (out, place)) in wide.spans.iter().zip(out[row.clone()].iter_mut().zip(&mut places[row]))
+                    {
+                        (*out, *place) =
+                            largest(x, lines(axes, d, h).map(|line| line + span.start), wide.step, span.len);
+                    }
+                });
+            }
+            return;
+        };
+        let least = T::Compute::from_f64(f64::NEG_INFINITY);
+        let mut line = Sorted::new(window, least);
+        let side = width.next_multiple_of(SIDE);
+        let (mut best, mut place) = (vec![least; side], vec![0; side]);
+        // Where windows begin, and where the first element that they show is.
+        let starts: Vec<i32> = (0..side).map(|o| (o * window.stride) as i32 - window.padding as i32).collect();
+        let firsts: Vec<i32> = (0..side).map(|o| wide.spans.get(o).map_or(0, |s| s.start as i32)).collect();
+        let rows = rows(axes);
+        for ((out, places), x) in planes {
+            let results = out.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
+            for ((out, places), lines) in results.zip(&rows) {
+                best.fill(least);
+                let top = lines.first as i32;
+                place.iter_mut().zip(&firsts).for_each(|(p, f)| *p = f + top);
+                for i in 0..lines.count {
+                    let at = lines.start(i);
+                    line.fill(&x[at..at + wide.size]);
+                    for k in 0..window.kernel {
+                        let shift = at as i32 + (k * window.dilation) as i32;
+                        raise(&mut best, &mut place, line.met(k), &starts, shift);
+                    }
+                }
+                out.iter_mut().zip(&best).for_each(|(o, &b)| *o = T::down(b));
+                places.copy_from_slice(&place[..width]);
+            }
+        }
+    }
+}
+
+/// Puts what is met in place of the best so far, where it is better.
+#[inline(always)]
+fn raise<C: Precise>(best: &mut [C], place: &mut [i32], met: &[C], starts: &[i32], shift: i32) {
+    for ((best, place), (&met, &start)) in best.iter_mut().zip(place).zip(met.iter().zip(starts)) {
+        let better = (met > *best) | (met.is_nan() & !best.is_nan());
+        *best = select_unpredictable(better, met, *best);
+        *place = select_unpredictable(better, start + shift, *place);
+    }
+}
+
+/// The largest of the elements that a window shows, `len` of them, `step` apart, on each line, and where it lies.
+#[inline(always)]
+fn largest<T: Element>(x: &[T], mut lines: impl Iterator<Item = usize>, step: usize, len: usize) -> (T, i32) {
+    let first = lines.next().expect("each window holds an element");
+    let (mut best, mut at) = (x[first], first);
+    for line in std::iter::once(first).chain(lines) {
+        for i in (line..).step_by(step).take(len) {
+            let better = exceeds(x[i], best);
+            // A branch would be guessed wrong half of the time.
+            best = select_unpredictable(better, x[i], best);
+            at = select_unpredictable(better, i, at);
+        }
+    }
+    (best, at as i32)
 }
 
 /// Whether `v` takes the place of `best`: if it is larger, or the first NaN.
@@ -136,31 +285,6 @@ fn exceeds<T: Element>(v: T, best: T) -> bool {
     #[allow(clippy::eq_op)]
     let nan = (v != v) & (best == best);
     (v > best) | nan
-}
-
-/// A row of windows of two by two elements, side by side.
-struct Pairs<'a, T> {
-    out: &'a mut [T],
-    places: &'a mut [i32],
-    rows: [&'a [[T; 2]]; 2],
-    starts: [i32; 2],
-}
-
-impl<T: Element> Loop for Pairs<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Pairs { out, places, rows: [above, below], starts } = self;
-        let windows = above.iter().zip(below);
-        for (o, ((out, place), (a, b))) in out.iter_mut().zip(places).zip(windows).enumerate() {
-            let (mut best, mut at) = (a[0], starts[0]);
-            for (v, place) in [(a[1], starts[0] + 1), (b[0], starts[1]), (b[1], starts[1] + 1)] {
-                let better = exceeds(v, best);
-                (best, at) = (if better { v } else { best }, if better { place } else { at });
-            }
-            (*out, *place) = (best, at + 2 * o as i32);
-        }
-    }
 }
 
 /// In each plane of `pixels` elements, the sums of those elements of `g` whose places are the same.
@@ -204,21 +328,67 @@ where
     T: Element<Compute: Precise>,
 {
     let (pixels, positions) = plane(axes);
-    let wide = &axes[2];
     let each = (GRAIN / pixels.max(1)).max(1);
     par.chunks_mut(out, each * positions, |task, out| {
-        for (k, out) in out.chunks_mut(positions).enumerate() {
-            let x = &x[(task * each + k) * pixels..][..pixels];
-            for_rows(axes, |row, d, h| {
-                for (o, span) in out[row * wide.spans.len()..].iter_mut().zip(&wide.spans) {
-                    let zero = T::Compute::default();
-                    let part = |line: usize| sum(&x[line + span.start..], wide.step, span.len);
-                    let sum = lines(axes, d, h).map(part).fold(zero, |a, b| a + b);
-                    *o = T::down(sum / counted([d, h, *span]));
-                }
-            });
-        }
+        simd::run(AvgPool { out, x: &x[task * each * pixels..], axes, pixels, positions });
     });
+}
+
+/// Some planes of [`avg_pool`].
+struct AvgPool<'a, T> {
+    out: &'a mut [T],
+    x: &'a [T],
+    axes: &'a [Axis; 3],
+    pixels: usize,
+    positions: usize,
+}
+
+impl<T: Element<Compute: Precise>> Loop for AvgPool<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let AvgPool { out, x, axes, pixels, positions } = self;
+        let wide = &axes[2];
+        let width = wide.spans.len();
+        let zero = T::Compute::default();
+        let planes = out.chunks_mut(positions).zip(x.chunks(pixels));
+        let Some(window) = wide.window else {
+            for (out, x) in planes {
+                for_rows(axes, |row, d, h| {
+                    for (o, span) in out[row * width..].iter_mut().zip(&wide.spans) {
+                        let sum = if span.len == wide.size && d.len == 1 {
+                            // Whole lines follow one another.
+                            let line = lines(axes, d, h).next().unwrap_or(0);
+                            sum(&x[line..], 1, span.len * h.len)
+                        } else {
+                            let part = |line: usize| sum(&x[line + span.start..], wide.step, span.len);
+                            lines(axes, d, h).map(part).fold(zero, |a, b| a + b)
+                        };
+                        *o = T::down(sum / counted([d, h, *span]));
+                    }
+                });
+            }
+            return;
+        };
+        let mut line = Sorted::new(window, zero);
+        let mut sums = vec![zero; width.next_multiple_of(SIDE)];
+        let rows = rows(axes);
+        for (out, x) in planes {
+            for (out, lines) in out.chunks_exact_mut(width).zip(&rows) {
+                sums.fill(zero);
+                for i in 0..lines.count {
+                    let at = lines.start(i);
+                    line.fill(&x[at..at + wide.size]);
+                    for k in 0..window.kernel {
+                        sums.iter_mut().zip(line.met(k)).for_each(|(s, &m)| *s = *s + m);
+                    }
+                }
+                for ((o, &sum), span) in out.iter_mut().zip(&sums).zip(&wide.spans) {
+                    *o = T::down(sum / T::Compute::from_f64((lines.counted * span.counted) as f64));
+                }
+            }
+        }
+    }
 }
 
 /// The sum of `len` elements, `step` apart.

@@ -1,7 +1,9 @@
 //! The select family: one of two operands by a mask, element by element.
 
 use crate::dtype::Element;
-use crate::layout::{Joint, Layout};
+use crate::kernels::operand::Operand;
+use crate::kernels::simd::{self, Isa, Loop};
+use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
 
@@ -17,40 +19,57 @@ pub fn select<T: Element>(
     if out.is_empty() {
         return;
     }
-    let joint = Joint::new(shape, [mask_layout, yes_layout, no_layout]);
-    let inner = joint.inner;
-    let [m_step, y_step, n_step] = joint.inner_strides;
-    let runs_per_block = (GRAIN / inner).max(1);
-    par.chunks_mut(out, runs_per_block * inner, |block, part| {
-        let first = block * runs_per_block;
-        joint.for_runs(first..first + part.len() / inner, |run, at| {
-            let out = &mut part[(run - first) * inner..][..inner];
-            // Masks beside dense or repeated operands, without a step to count.
-            match (m_step, y_step, n_step) {
-                (1, 0, 1) => {
-                    let (yes, operands) = (yes[at[1]], mask[at[0]..].iter().zip(&no[at[2]..]));
-                    return out.iter_mut().zip(operands).for_each(|(o, (&m, &n))| *o = if m != 0 { yes } else { n });
-                }
-                (1, 1, 0) => {
-                    let (no, operands) = (no[at[2]], mask[at[0]..].iter().zip(&yes[at[1]..]));
-                    return out.iter_mut().zip(operands).for_each(|(o, (&m, &y))| *o = if m != 0 { y } else { no });
-                }
-                (1, 1, 1) => {
-                    let operands = mask[at[0]..].iter().zip(yes[at[1]..].iter().zip(&no[at[2]..]));
-                    return out
-                        .iter_mut()
-                        .zip(operands)
-                        .for_each(|(o, (&m, (&y, &n)))| *o = if m != 0 { y } else { n });
-                }
-                _ => {}
-            }
-            let [mut m, mut y, mut n] = at.map(|a| a as isize);
-            for o in out {
-                *o = if mask[m as usize] != 0 { yes[y as usize] } else { no[n as usize] };
-                (m, y, n) = (m + m_step, y + y_step, n + n_step);
-            }
-        });
+    let mask = Operand::new(mask, mask_layout, shape);
+    let (yes, no) = (Operand::new(yes, yes_layout, shape), Operand::new(no, no_layout, shape));
+    let size = mask.block(GRAIN).max(yes.block(GRAIN)).max(no.block(GRAIN));
+    par.chunks_mut(out, size, |block, part| {
+        let (mut masks, mut others) = (Vec::new(), Vec::new());
+        // What is not one piece is loaded a stretch at a time, the first operand into the result itself.
+        let whole = [mask.stretch(), yes.stretch(), no.stretch()].into_iter().map(|s| s.unwrap_or(size)).max();
+        let stretch = whole.expect("three operands").min(size);
+        for (k, out) in part.chunks_mut(stretch).enumerate() {
+            let (start, n) = (block * size + k * stretch, out.len());
+            let (mask, no) = (loaded(&mask, &mut masks, start, n), loaded(&no, &mut others, start, n));
+            yes.load(out, start);
+            put_where_not(out, mask, no);
+        }
     });
+}
+
+/// The elements from number `start` on, in one piece.
+fn loaded<'a, T: Element>(x: &Operand<'a, T>, scratch: &'a mut Vec<T>, start: usize, n: usize) -> &'a [T] {
+    if let Some(x) = x.slice(start, n) {
+        return x;
+    }
+    scratch.resize(n, T::default());
+    x.load(scratch, start);
+    scratch
+}
+
+/// `out = mask ? out : no`, without a branch that half of the masks would mislead. Once for each size of elements.
+fn put_where_not<T: Element>(out: &mut [T], mask: &[u8], no: &[T]) {
+    macro_rules! of {
+        ($t:ty) => {{
+            struct Bits<'a>(&'a mut [$t], &'a [u8], &'a [$t]);
+            impl Loop for Bits<'_> {
+                type Output = ();
+                #[inline(always)]
+                fn run<I: Isa>(self) {
+                    for ((o, &m), &n) in self.0.iter_mut().zip(self.1).zip(self.2) {
+                        let keep = ((m != 0) as $t).wrapping_neg();
+                        *o = (*o & keep) | (n & !keep);
+                    }
+                }
+            }
+            simd::run(Bits(bytemuck::cast_slice_mut(out), mask, bytemuck::cast_slice(no)))
+        }};
+    }
+    match size_of::<T>() {
+        1 => of!(u8),
+        2 => of!(u16),
+        4 => of!(u32),
+        _ => of!(u64),
+    }
 }
 
 /// The positions of the elements of `x` that are not 0, in order.

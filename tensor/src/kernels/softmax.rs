@@ -1,20 +1,23 @@
 //! Softmax and its logarithm: row by row along one axis, in any layout.
 
+use std::marker::PhantomData;
+
 use crate::dtype::Element;
-use crate::kernels::copy;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::transpose::transpose;
+use crate::kernels::{copy, elementary, lanes};
 use crate::layout::{Joint, Layout};
-use crate::par::{GRAIN, Par};
+use crate::par::{GRAIN, Par, SharedMut};
 
 /// `out = softmax(x)` along `axis`; `out` is dense.
 pub fn softmax<T>(out: &mut [T], x: &[T], layout: &Layout, axis: usize, par: &Par)
 where
     T: Element<Compute: Precise>,
 {
-    for_rows(out, x, layout, axis, par, |_, row| {
-        exponentials(row);
-    });
+    if !in_tiles::<T, Softmax, 1>(out, [x], layout, axis, par) {
+        for_rows(out, x, layout, axis, par, |_, row| exponentials(row));
+    }
 }
 
 /// `out = log(softmax(x))` along `axis`; `out` is dense.
@@ -22,9 +25,302 @@ pub fn log_softmax<T>(out: &mut [T], x: &[T], layout: &Layout, axis: usize, par:
 where
     T: Element<Compute: Precise>,
 {
-    for_rows(out, x, layout, axis, par, |_, row| {
-        let (max, log_sum) = log_sum(row);
-        row.iter_mut().for_each(|v| *v = *v - max - log_sum);
+    if !in_tiles::<T, LogSoftmax, 1>(out, [x], layout, axis, par) {
+        for_rows(out, x, layout, axis, par, |_, row| {
+            let (max, log_sum) = log_sum(row);
+            row.iter_mut().for_each(|v| *v = *v - max - log_sum);
+        });
+    }
+}
+
+/// The gradient of [`softmax`] from that of its result, `g`, and the result: `y (g - sum(g y))`.
+pub fn softmax_grad<T>(out: &mut [T], g: &[T], y: &[T], layout: &Layout, axis: usize, par: &Par)
+where
+    T: Element<Compute: Precise>,
+{
+    if !in_tiles::<T, SoftmaxGrad, 2>(out, [g, y], layout, axis, par) {
+        grad_of_rows::<T, false>(out, g, y, layout.shape()[axis], par);
+    }
+}
+
+/// The gradient of [`log_softmax`] from that of its result, `g`, and the result: `g - exp(y) sum(g)`.
+pub fn log_softmax_grad<T>(out: &mut [T], g: &[T], y: &[T], layout: &Layout, axis: usize, par: &Par)
+where
+    T: Element<Compute: Precise>,
+{
+    if !in_tiles::<T, LogSoftmaxGrad, 2>(out, [g, y], layout, axis, par) {
+        grad_of_rows::<T, true>(out, g, y, layout.shape()[axis], par);
+    }
+}
+
+/// What is done with lanes that lie side by side: element `i` of lane `l` is `x[i][l]`. The result goes to the first
+/// operand.
+trait Tile<C, const N: usize> {
+    fn run<I: Isa, const W: usize>(x: [&mut [[C; W]]; N]);
+}
+
+/// Rows summed at a time, so that rounding errors do not grow with the length of a lane.
+const STRETCH: usize = 64;
+
+/// The largest element of each lane, NaN aside.
+#[inline(always)]
+fn largest_of_lanes<C: Precise, const W: usize>(x: &[[C; W]]) -> [C; W] {
+    let mut max = [C::neg_infinity(); W];
+    for row in x {
+        max.iter_mut().zip(row).for_each(|(m, &v)| *m = if *m < v { v } else { *m });
+    }
+    max
+}
+
+/// The sum over each lane of what `term` makes of its elements.
+#[inline(always)]
+fn sum_of_lanes<C: Precise, R, const W: usize>(rows: impl Iterator<Item = R>, term: impl Fn(R, &mut [C; W])) -> [C; W] {
+    let (mut total, mut sum) = ([C::zero(); W], [C::zero(); W]);
+    for (i, row) in rows.enumerate() {
+        if i % STRETCH == 0 {
+            total.iter_mut().zip(&sum).for_each(|(t, &s)| *t = *t + s);
+            sum = [C::zero(); W];
+        }
+        term(row, &mut sum);
+    }
+    total.iter_mut().zip(&sum).for_each(|(t, &s)| *t = *t + s);
+    total
+}
+
+struct Softmax;
+
+impl<C: Precise> Tile<C, 1> for Softmax {
+    #[inline(always)]
+    fn run<I: Isa, const W: usize>([x]: [&mut [[C; W]]; 1]) {
+        let max = largest_of_lanes(x);
+        let scale = sum_of_lanes(x.iter_mut(), |row: &mut [C; W], sum: &mut [C; W]| {
+            for ((v, sum), &max) in row.iter_mut().zip(sum).zip(&max) {
+                *v = elementary::exp::<C, I>(*v - max);
+                *sum = *sum + *v;
+            }
+        })
+        .map(|sum| C::one() / sum);
+        for row in x {
+            row.iter_mut().zip(&scale).for_each(|(v, &scale)| *v = *v * scale);
+        }
+    }
+}
+
+struct LogSoftmax;
+
+impl<C: Precise> Tile<C, 1> for LogSoftmax {
+    #[inline(always)]
+    fn run<I: Isa, const W: usize>([x]: [&mut [[C; W]]; 1]) {
+        let max = largest_of_lanes(x);
+        let sum = sum_of_lanes(x.iter(), |row: &[C; W], sum: &mut [C; W]| {
+            for ((&v, sum), &max) in row.iter().zip(sum).zip(&max) {
+                *sum = *sum + elementary::exp::<C, I>(v - max);
+            }
+        });
+        let log_sum = sum.map(|sum| elementary::ln::<C, I>(sum));
+        for row in x {
+            for ((v, &max), &log_sum) in row.iter_mut().zip(&max).zip(&log_sum) {
+                *v = *v - max - log_sum;
+            }
+        }
+    }
+}
+
+struct SoftmaxGrad;
+
+impl<C: Precise> Tile<C, 2> for SoftmaxGrad {
+    #[inline(always)]
+    fn run<I: Isa, const W: usize>([g, y]: [&mut [[C; W]]; 2]) {
+        let sum = sum_of_lanes(g.iter().zip(y.iter()), |(g, y): (&[C; W], &[C; W]), sum: &mut [C; W]| {
+            sum.iter_mut().zip(g.iter().zip(y)).for_each(|(sum, (&g, &y))| *sum = *sum + g * y);
+        });
+        for (g, y) in g.iter_mut().zip(y) {
+            g.iter_mut().zip(y).zip(&sum).for_each(|((g, y), &sum)| *g = *y * (*g - sum));
+        }
+    }
+}
+
+struct LogSoftmaxGrad;
+
+impl<C: Precise> Tile<C, 2> for LogSoftmaxGrad {
+    #[inline(always)]
+    fn run<I: Isa, const W: usize>([g, y]: [&mut [[C; W]]; 2]) {
+        let sum = sum_of_lanes(g.iter(), |g: &[C; W], sum: &mut [C; W]| {
+            sum.iter_mut().zip(g).for_each(|(sum, &g)| *sum = *sum + g);
+        });
+        for (g, y) in g.iter_mut().zip(y) {
+            g.iter_mut().zip(y).zip(&sum).for_each(|((g, y), &sum)| *g = *g - elementary::exp::<C, I>(*y) * sum);
+        }
+    }
+}
+
+/// To this length rows are turned, so that several lie side by side: a row by itself does not fill registers.
+const SHORT: usize = 128;
+
+/// Lanes of a tile where rows are turned, and where lanes already lie side by side.
+const TURNED: usize = 64;
+const ASIDE: usize = 64;
+
+/// Runs `K` along `axis`, where lanes lie side by side or are so short that they are brought there; whether it did.
+fn in_tiles<T, K, const N: usize>(out: &mut [T], x: [&[T]; N], layout: &Layout, axis: usize, par: &Par) -> bool
+where
+    T: Element<Compute: Precise>,
+    K: Tile<T::Compute, N>,
+{
+    let shape = layout.shape();
+    let (n, after) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let Some(range) = layout.contiguous().filter(|_| after > 1 || n <= SHORT) else { return false };
+    let x = x.map(|x| &x[range.clone()]);
+    let sizes = [out.len() / (n * after).max(1), n, after];
+    match after {
+        ..ASIDE => tiles::<T, K, N, TURNED>(out, x, sizes, par),
+        _ => tiles::<T, K, N, ASIDE>(out, x, sizes, par),
+    }
+    true
+}
+
+/// Runs `K` on tiles of `W` lanes of dense elements `[before, n, after]`.
+fn tiles<T, K, const N: usize, const W: usize>(out: &mut [T], x: [&[T]; N], [before, n, after]: [usize; 3], par: &Par)
+where
+    T: Element<Compute: Precise>,
+    K: Tile<T::Compute, N>,
+{
+    if out.is_empty() {
+        return;
+    }
+    let turned = after == 1;
+    let (groups, lanes) = if turned { (1, before) } else { (before, after) };
+    let stretches = lanes.div_ceil(W);
+    let count = groups * stretches;
+    let together = (GRAIN / (n * W)).max(1);
+    let shared = SharedMut::new(out);
+    let scratch = || [(); N].map(|()| vec![[T::Compute::default(); W]; n]);
+    par.for_each_with(count.div_ceil(together), scratch, |scratch, block| {
+        for tile in block * together..count.min((block + 1) * together) {
+            let from = tile % stretches * W;
+            let place = Place {
+                first: if turned { from * n } else { tile / stretches * n * after + from },
+                lanes: W.min(lanes - from),
+                stride: if turned { None } else { Some(after) },
+            };
+            simd::run(One::<T, K, N, W> { x, out: &shared, scratch, place, kernel: PhantomData });
+        }
+    });
+}
+
+/// Where the lanes of a tile lie: elements of a lane are `stride` apart and lanes lie side by side, or it is the other
+/// way round.
+#[derive(Clone, Copy)]
+struct Place {
+    first: usize,
+    lanes: usize,
+    stride: Option<usize>,
+}
+
+/// One tile: in, through the kernel, and out.
+struct One<'a, 'b, T: Element, K, const N: usize, const W: usize> {
+    x: [&'a [T]; N],
+    out: &'a SharedMut<'b, T>,
+    scratch: &'a mut [Vec<[T::Compute; W]>; N],
+    place: Place,
+    kernel: PhantomData<K>,
+}
+
+impl<T, K, const N: usize, const W: usize> Loop for One<'_, '_, T, K, N, W>
+where
+    T: Element<Compute: Precise>,
+    K: Tile<T::Compute, N>,
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let One { x, out, scratch, place: Place { first, lanes, stride }, .. } = self;
+        let n = scratch[0].len();
+        for (tile, x) in scratch.iter_mut().zip(x) {
+            match stride {
+                Some(stride) => {
+                    for (i, row) in tile.iter_mut().enumerate() {
+                        let x = &x[first + i * stride..][..lanes];
+                        row.iter_mut().zip(x).for_each(|(t, v)| *t = v.up());
+                    }
+                }
+                None => match T::direct(&x[first..][..lanes * n]) {
+                    Some(x) => transpose(tile.as_flattened_mut(), W, x, n, lanes, n),
+                    None => {
+                        for (l, x) in x[first..][..lanes * n].chunks(n).enumerate() {
+                            tile.iter_mut().zip(x).for_each(|(t, v)| t[l] = v.up());
+                        }
+                    }
+                },
+            }
+        }
+        K::run::<I, W>(scratch.each_mut().map(|tile| &mut tile[..]));
+        let tile = &scratch[0];
+        match stride {
+            Some(stride) => {
+                for (i, row) in tile.iter().enumerate() {
+                    let at = first + i * stride;
+                    // SAFETY: each tile has its own lanes.
+                    let out = unsafe { out.range(at..at + lanes) };
+                    out.iter_mut().zip(row).for_each(|(o, &t)| *o = T::down(t));
+                }
+            }
+            None => {
+                // SAFETY: each tile has its own rows.
+                let out = unsafe { out.range(first..first + lanes * n) };
+                match T::direct_mut(out) {
+                    Some(out) => transpose(out, n, tile.as_flattened(), W, n, lanes),
+                    None => {
+                        for (l, out) in out.chunks_mut(n).enumerate() {
+                            out.iter_mut().zip(tile).for_each(|(o, t)| *o = T::down(t[l]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of dense rows of `n` elements, of the logarithm or not.
+fn grad_of_rows<T, const LOG: bool>(out: &mut [T], g: &[T], y: &[T], n: usize, par: &Par)
+where
+    T: Element<Compute: Precise>,
+{
+    struct Rows<'a, T, const LOG: bool>(&'a mut [T], &'a [T], &'a [T], usize);
+    impl<T: Element<Compute: Precise>, const LOG: bool> Loop for Rows<'_, T, LOG> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let Rows(out, g, y, n) = self;
+            let rows = g.chunks_exact(n).zip(y.chunks_exact(n));
+            for (out, (g, y)) in out.chunks_exact_mut(n).zip(rows) {
+                let mut acc = [T::Compute::default(); lanes::LANES];
+                let ((gs, g_rest), (ys, y_rest)) =
+                    (g.as_chunks::<{ lanes::LANES }>(), y.as_chunks::<{ lanes::LANES }>());
+                for (g, y) in gs.iter().zip(ys) {
+                    add_terms::<T, LOG>(&mut acc, g, y);
+                }
+                let mut acc = lanes::settled(acc);
+                add_terms::<T, LOG>(&mut acc, g_rest, y_rest);
+                let sum = lanes::join::<_, lanes::Plus>(acc);
+                for (o, (g, y)) in out.iter_mut().zip(g.iter().zip(y)) {
+                    let (g, y) = (g.up(), y.up());
+                    *o = T::down(if LOG { g - elementary::exp::<T::Compute, I>(y) * sum } else { y * (g - sum) });
+                }
+            }
+        }
+    }
+    /// `acc += g y`, or `acc += g`.
+    #[inline(always)]
+    fn add_terms<T: Element<Compute: Precise>, const LOG: bool>(acc: &mut [T::Compute], g: &[T], y: &[T]) {
+        for (acc, (g, y)) in acc.iter_mut().zip(g.iter().zip(y)) {
+            *acc = *acc + if LOG { g.up() } else { g.up() * y.up() };
+        }
+    }
+    let each = (GRAIN / n.max(1)).max(1) * n;
+    par.chunks_mut(out, each, |block, out| {
+        let own = block * each..block * each + out.len();
+        simd::run(Rows::<T, LOG>(out, &g[own.clone()], &y[own], n));
     });
 }
 

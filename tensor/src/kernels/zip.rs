@@ -4,7 +4,7 @@ use crate::dtype::Element;
 use crate::kernels::copy::gather_par;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
-use crate::kernels::operand::{Operand, Scratch};
+use crate::kernels::operand::{Operand, Scratch, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
@@ -119,20 +119,31 @@ pub fn zip<T: Element, O: Element>(
             return zip(out, shape, x, x_layout, &copy, &dense, numbers, f, par);
         }
     };
-    // What one of them needs the other loads as well.
-    let stretch = x_stretch.max(y_stretch);
+    let stretch = match [xs.is_dense(), ys.is_dense()] {
+        // A dense operand has no need of its own.
+        [true, _] => y_stretch,
+        [_, true] => x_stretch,
+        _ => x_stretch.max(y_stretch),
+    };
     let size = xs.block(GRAIN).max(ys.block(GRAIN));
+    // Stretches end where what belongs together does.
+    let unit = match xs.unit().max(ys.unit()) {
+        unit if unit > stretch => unit,
+        _ => size,
+    };
     par.chunks_mut(out, size, |block, part| {
-        let (mut x_scratch, mut y_scratch, mut down) = (Scratch::new(), Scratch::new(), Vec::new());
-        for (k, out) in part.chunks_mut(stretch).enumerate() {
-            let (start, n) = (block * size + k * stretch, out.len());
-            let (x, y) = (x_scratch.get(&xs, start, n), y_scratch.get(&ys, start, n));
-            match O::direct_mut(out) {
-                Some(out) => f(out, x, y, numbers),
-                None => {
-                    down.resize(n, O::Compute::default());
-                    f(&mut down, x, y, numbers);
-                    out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
+        let (mut x_scratch, mut y_scratch, mut down) = (Scratch::new(), Scratch::new(), Stretch::new());
+        for (j, part) in part.chunks_mut(unit).enumerate() {
+            for (k, out) in part.chunks_mut(stretch).enumerate() {
+                let (start, n) = (block * size + j * unit + k * stretch, out.len());
+                let (x, y) = (x_scratch.get(&xs, start, n), y_scratch.get(&ys, start, n));
+                match O::direct_mut(out) {
+                    Some(out) => f(out, x, y, numbers),
+                    None => {
+                        down.resize(n, O::Compute::default());
+                        f(&mut down, x, y, numbers);
+                        out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
+                    }
                 }
             }
         }
@@ -171,7 +182,7 @@ pub fn zip_in_place<T: Element>(
     };
     let size = others.block(GRAIN);
     par.chunks_mut(own, size, |block, part| {
-        let (mut scratch, mut up, mut down) = (Scratch::new(), Vec::new(), Vec::new());
+        let (mut scratch, mut up, mut down) = (Scratch::new(), Stretch::new(), Stretch::new());
         for (k, own) in part.chunks_mut(stretch).enumerate() {
             let n = own.len();
             let y = scratch.get(&others, block * size + k * stretch, n);

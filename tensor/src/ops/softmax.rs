@@ -3,10 +3,12 @@
 use crate::attrs;
 use crate::dispatch::{Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::with_dtype;
-use crate::error::Result;
+use crate::error::{Error, Result, or_panic};
 use crate::kernels::softmax;
 use crate::kind::Float;
+use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
+use crate::ops::shape::dense;
 use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
@@ -14,7 +16,7 @@ use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&SOFTMAX, &LOG_SOFTMAX];
+pub(crate) static OPS: &[&Op] = &[&SOFTMAX, &LOG_SOFTMAX, &SOFTMAX_GRAD, &LOG_SOFTMAX_GRAD];
 
 /// Runs a kernel along the axis that the attributes name.
 fn forward(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
@@ -63,10 +65,8 @@ pub(crate) static SOFTMAX: Op = Op {
     gradient: Gradient::Rule {
         saves: |_| Saves::OUTPUT,
         vjp: |cx| {
-            let (y, axis) = (cx.output::<Float>(0), cx.attrs().int("axis"));
-            let gy = cx.g() * &y;
-            let sum = gy.sum_keepdim(axis);
-            cx.give(0, gy - y * sum);
+            let (g, y) = (cx.g(), cx.output::<Float>(0));
+            cx.give(0, or_panic(apply1(&SOFTMAX_GRAD, cx.attrs().clone(), &mut [(&g).into(), (&y).into()])));
         },
     },
     info: || OpInfo {
@@ -88,9 +88,8 @@ pub(crate) static LOG_SOFTMAX: Op = Op {
     gradient: Gradient::Rule {
         saves: |_| Saves::OUTPUT,
         vjp: |cx| {
-            let (y, axis, g) = (cx.output::<Float>(0), cx.attrs().int("axis"), cx.g());
-            let sum = g.sum_keepdim(axis);
-            cx.give(0, g - y.exp() * sum);
+            let (g, y) = (cx.g(), cx.output::<Float>(0));
+            cx.give(0, or_panic(apply1(&LOG_SOFTMAX_GRAD, cx.attrs().clone(), &mut [(&g).into(), (&y).into()])));
         },
     },
     info: || OpInfo {
@@ -101,6 +100,99 @@ pub(crate) static LOG_SOFTMAX: Op = Op {
         samples,
         specials,
         misuses,
+    },
+};
+
+/// The gradient of an operation along an axis, from that of its result and the result.
+fn forward_grad(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
+    let dtype = call.same_dtype()?;
+    if !dtype.is_float() {
+        return Err(unsupported(dtype).help("convert first: x.to_float()"));
+    }
+    let (g, y) = (dense(call.input(0).clone()), dense(call.input(1).clone()));
+    if g.shape() != y.shape() {
+        return Err(Error::new(format!("the gradient has shape {}, and the result {}", g.shape(), y.shape())));
+    }
+    let axis = y.shape().axis(call.attrs().int("axis"))?;
+    let par = Par::of(y.elements());
+    Ok(smallvec::smallvec![with_dtype!(float dtype, T => AnyTensor::filled::<T>(y.shape().clone(), |out| {
+        let kernel = if log { softmax::log_softmax_grad } else { softmax::softmax_grad };
+        kernel(out, g.dense_slice(), y.dense_slice(), &Layout::dense(y.shape().clone()), axis, &par);
+    }))])
+}
+
+fn samples_grad(g: &mut Gen) -> Vec<Sample> {
+    let shape = g.shape(1, 3);
+    let axis = g.below(shape.rank()) as isize;
+    vec![Sample::new([g.numbers(&shape, -1.0, 1.0), g.numbers(&shape, -1.0, 1.0)], attrs! { axis: axis })]
+}
+
+fn misuses_grad() -> Vec<Misuse> {
+    let z = |shape: [usize; 2]| -> AnyTensor { Tensor::zeros(shape).into() };
+    vec![
+        Misuse::new([z([2, 3]), z([2, 3])], attrs! { axis: 2isize }, "axis 2 is out of range for rank 2"),
+        Misuse::new([z([2, 3]), z([3, 2])], attrs! { axis: 0isize }, "the gradient has shape [2, 3]"),
+    ]
+}
+
+/// The gradient of [`SOFTMAX`]: `y (g - sum(g y))`, in one pass.
+pub(crate) static SOFTMAX_GRAD: Op = Op {
+    name: "softmax_grad",
+    operands: &["gradient", "output"],
+    forward: |call| forward_grad(call, false),
+    gradient: Gradient::Rule {
+        saves: |_| Saves::INPUTS,
+        vjp: |cx| {
+            let (u, g, y) = (cx.g(), cx.input::<Float>(0), cx.input::<Float>(1));
+            let axis = cx.attrs().int("axis");
+            if cx.needs(0) {
+                // It is its own transpose.
+                cx.give(0, or_panic(apply1(&SOFTMAX_GRAD, cx.attrs().clone(), &mut [(&u).into(), (&y).into()])));
+            }
+            if cx.needs(1) {
+                let (along, own) = ((&g * &y).sum_keepdim(axis), (&u * &y).sum_keepdim(axis));
+                cx.give(1, u * (&g - along) - g * own);
+            }
+        },
+    },
+    info: || OpInfo {
+        family: Family::Norm,
+        numpy: "",
+        torch: "",
+        precisions: FLOATS,
+        samples: samples_grad,
+        specials: |_| Vec::new(),
+        misuses: misuses_grad,
+    },
+};
+
+/// The gradient of [`LOG_SOFTMAX`]: `g - exp(y) sum(g)`, in one pass.
+pub(crate) static LOG_SOFTMAX_GRAD: Op = Op {
+    name: "log_softmax_grad",
+    operands: &["gradient", "output"],
+    forward: |call| forward_grad(call, true),
+    gradient: Gradient::Rule {
+        saves: |_| Saves::INPUTS,
+        vjp: |cx| {
+            let (u, g, y) = (cx.g(), cx.input::<Float>(0), cx.input::<Float>(1));
+            let axis = cx.attrs().int("axis");
+            let part = &u * y.exp();
+            if cx.needs(0) {
+                cx.give(0, &u - part.sum_keepdim(axis));
+            }
+            if cx.needs(1) {
+                cx.give(1, -(part * g.sum_keepdim(axis)));
+            }
+        },
+    },
+    info: || OpInfo {
+        family: Family::Norm,
+        numpy: "",
+        torch: "",
+        precisions: FLOATS,
+        samples: samples_grad,
+        specials: |_| Vec::new(),
+        misuses: misuses_grad,
     },
 };
 

@@ -1,10 +1,11 @@
 //! The copy family: strided to dense, into a region, and casts.
 
-use crate::dtype::Element;
+use crate::dtype::{DType, Element};
 use crate::kernels::map::BLOCK;
-use crate::kernels::operand::Operand;
+use crate::kernels::operand::{Operand, Stretch};
+use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::{Cut, Joint, Layout};
-use crate::par::{GRAIN, Par};
+use crate::par::{GRAIN, Par, SharedMut};
 use crate::shape::Shape;
 
 /// Calls `f` with stretches of elements that together are all of them, in row-major order.
@@ -136,35 +137,127 @@ pub fn into_region<T: Element>(
 
 /// Converts between precisions, in row-major order: floats round to nearest even, float to integer truncates and
 /// saturates and turns NaN into 0, integers wrap.
-pub fn cast<A: Element>(x: &[A], layout: &Layout, put: &mut dyn FnMut(Wide<'_>)) {
-    let mut floats = [0f64; BLOCK];
-    let mut ints = [0i64; BLOCK];
-    stretches(x, layout, &mut |stretch| {
-        for part in stretch.chunks(BLOCK) {
-            if A::DTYPE.is_float() {
-                floats.iter_mut().zip(part).for_each(|(w, v)| *w = v.to_f64());
-                put(Wide::Floats(&floats[..part.len()]));
-            } else {
-                ints.iter_mut().zip(part).for_each(|(w, v)| *w = v.to_i64());
-                put(Wide::Ints(&ints[..part.len()]));
-            }
+pub fn cast<A: Element>(x: &[A], layout: &Layout, to: &dyn Receive, par: &Par) {
+    let (n, operand) = (layout.elements(), Operand::new(x, layout, layout.shape()));
+    let size = operand.block(GRAIN);
+    let stretch = operand.stretch().unwrap_or(size);
+    par.for_each(n.div_ceil(size), |block| {
+        let (mut given, mut singles, mut ints) = (Stretch::new(), Stretch::new(), Stretch::new());
+        let end = n.min((block + 1) * size);
+        for start in (block * size..end).step_by(stretch) {
+            let len = stretch.min(end - start);
+            let x = match operand.slice(start, len) {
+                Some(x) => x,
+                None => {
+                    given.resize(len, A::default());
+                    operand.load(&mut given, start);
+                    &given[..]
+                }
+            };
+            let wide = match A::DTYPE {
+                DType::F32 => Wide::Singles(bytemuck::cast_slice(x)),
+                DType::F64 => Wide::Doubles(bytemuck::cast_slice(x)),
+                DType::I64 => Wide::Ints(bytemuck::cast_slice(x)),
+                DType::F16 | DType::BF16 => {
+                    singles.resize(len, 0.0);
+                    simd::run(Widen(&mut singles, x, |v: A| v.up().to_f64() as f32));
+                    Wide::Singles(&singles)
+                }
+                _ => {
+                    ints.resize(len, 0);
+                    simd::run(Widen(&mut ints, x, A::to_i64));
+                    Wide::Ints(&ints)
+                }
+            };
+            // SAFETY: stretches do not overlap, and each is visited once.
+            unsafe { to.receive(start, wide) };
         }
     });
 }
 
+/// `out = f(x)`, at the level of this machine.
+struct Widen<'a, O, A, F>(&'a mut [O], &'a [A], F);
+
+impl<O, A: Copy, F: Fn(A) -> O> Loop for Widen<'_, O, A, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        for (o, &v) in self.0.iter_mut().zip(self.1) {
+            *o = (self.2)(v);
+        }
+    }
+}
+
 /// Elements on their way between precisions, in a form that holds each exactly.
+#[derive(Clone, Copy)]
 pub enum Wide<'a> {
-    /// Floats of any precision.
-    Floats(&'a [f64]),
+    /// Floats of at most single precision.
+    Singles(&'a [f32]),
+    /// Floats of double precision.
+    Doubles(&'a [f64]),
     /// Integers of any precision, and truth values.
     Ints(&'a [i64]),
 }
 
-/// The receiving end of [`cast`]: fills `out` from its start.
-pub fn receive<B: Element>(out: &mut [B]) -> impl FnMut(Wide<'_>) + '_ {
-    let mut out = out.iter_mut();
-    move |wide| match wide {
-        Wide::Floats(part) => part.iter().zip(&mut out).for_each(|(&v, o)| *o = B::from_f64(v)),
-        Wide::Ints(part) => part.iter().zip(&mut out).for_each(|(&v, o)| *o = B::from_i64(v)),
+impl Wide<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Wide::Singles(x) => x.len(),
+            Wide::Doubles(x) => x.len(),
+            Wide::Ints(x) => x.len(),
+        }
+    }
+}
+
+/// The receiving end of [`cast`].
+pub trait Receive: Sync {
+    /// Takes the elements from number `start` on.
+    ///
+    /// # Safety
+    /// Calls at the same time are for elements that do not overlap.
+    unsafe fn receive(&self, start: usize, wide: Wide<'_>);
+}
+
+/// Where elements of another precision go.
+pub struct Receiver<'a, B>(SharedMut<'a, B>);
+
+impl<'a, B: Element> Receiver<'a, B> {
+    /// To these elements.
+    pub fn new(out: &'a mut [B]) -> Self {
+        Receiver(SharedMut::new(out))
+    }
+}
+
+impl<B: Element> Receive for Receiver<'_, B> {
+    unsafe fn receive(&self, start: usize, wide: Wide<'_>) {
+        // SAFETY: the caller's promise.
+        let out = unsafe { self.0.range(start..start + wide.len()) };
+        match wide {
+            Wide::Singles(x) => simd::run(Widen(out, x, |v: f32| B::down(B::Compute::from_f64(v as f64)))),
+            Wide::Doubles(x) => simd::run(Widen(out, x, B::from_f64)),
+            Wide::Ints(x) => simd::run(Widen(out, x, B::from_i64)),
+        }
+    }
+}
+
+/// Where goes whether elements differ from 0. NaN does.
+pub struct Truths<'a>(SharedMut<'a, u8>);
+
+impl<'a> Truths<'a> {
+    /// To these truth values.
+    pub fn new(out: &'a mut [u8]) -> Self {
+        Truths(SharedMut::new(out))
+    }
+}
+
+impl Receive for Truths<'_> {
+    unsafe fn receive(&self, start: usize, wide: Wide<'_>) {
+        // SAFETY: the caller's promise.
+        let out = unsafe { self.0.range(start..start + wide.len()) };
+        match wide {
+            Wide::Singles(x) => simd::run(Widen(out, x, |v| (v != 0.0) as u8)),
+            Wide::Doubles(x) => simd::run(Widen(out, x, |v| (v != 0.0) as u8)),
+            Wide::Ints(x) => simd::run(Widen(out, x, |v| (v != 0) as u8)),
+        }
     }
 }

@@ -86,8 +86,8 @@ unsafe fn walk<T: Copy, const R: usize, const C: usize>(
 unsafe fn block<T: Copy, const R: usize, const C: usize>(x: *const T, x_stride: usize, out: *mut T, out_stride: usize) {
     // SAFETY: as the caller promises; arrays are as their elements.
     let from: [[T; C]; R] = std::array::from_fn(|r| unsafe { x.add(r * x_stride).cast::<[T; C]>().read() });
-    for c in 0..C {
-        let row: [T; R] = std::array::from_fn(|r| from[r][c]);
+    let turned: [[T; R]; C] = std::array::from_fn(|c| std::array::from_fn(|r| from[r][c]));
+    for (c, row) in turned.into_iter().enumerate() {
         // SAFETY: as above.
         unsafe { out.add(c * out_stride).cast::<[T; R]>().write(row) };
     }

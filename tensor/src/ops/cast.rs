@@ -4,8 +4,9 @@ use crate::attrs;
 use crate::dispatch::{Gradient, Op, Saves, apply1};
 use crate::dtype::{DType, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::copy;
+use crate::kernels::copy::{self, Receive, Receiver, Truths};
 use crate::kind::{Bool, Float, Int, Kind};
+use crate::par::Par;
 use crate::registry::{ALL, Family, Misuse, OpInfo, Sample};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
@@ -19,23 +20,12 @@ pub(super) fn cast(x: &AnyTensor, to: DType) -> AnyTensor {
         return x.view(x.layout().clone());
     }
     let n = x.elements();
-    let storage = if to == DType::Bool {
-        with_dtype!(x.dtype(), A => {
-            let mut storage = Storage::stale::<u8>(n);
-            let mut out = storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n].iter_mut();
-            copy::for_each(x.storage().slice::<A>(), x.layout(), |v| {
-                *out.next().expect("as many as elements") = (v != A::default()) as u8;
-            });
-            storage
-        })
-    } else {
-        with_dtype!(to, B => {
-            let mut storage = Storage::stale::<B>(n);
-            let mut put = copy::receive(&mut storage.unique_mut::<B>().expect("a fresh buffer is unique")[..n]);
-            with_dtype!(x.dtype(), A => copy::cast::<A>(x.storage().slice(), x.layout(), &mut put));
-            drop(put);
-            storage
-        })
+    let par = Par::of(n);
+    let give =
+        |to: &dyn Receive| with_dtype!(x.dtype(), A => copy::cast::<A>(x.storage().slice(), x.layout(), to, &par));
+    let storage = match to {
+        DType::Bool => Storage::filled(n, |out| give(&Truths::new(out))),
+        _ => with_dtype!(to, B => Storage::filled(n, |out: &mut [B]| give(&Receiver::new(out)))),
     };
     AnyTensor::dense(storage, x.shape().clone(), to)
 }

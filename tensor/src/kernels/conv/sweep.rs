@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::lattice::Lattice;
 use super::{Parts, Sums};
 use crate::kernels::gemm::blocked::strips;
@@ -234,15 +236,19 @@ pub fn sweep<T: Sums>(
             let (column, row) = (task / down % across * wide, task % down * high * tiles.rows);
             let group = part % p.groups;
             let filters = (high * tiles.rows).min(k.filters - row);
-            for panel in (column..panels.len().min(column + wide)).map(|i| panels.get(i)) {
-                // Where no kernel position has to do with the outputs, there are no cells.
-                let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
-                let right = Right::Scattered(cells, k.places.as_ptr(), panel.step);
-                for (r, height) in strips(filters, tiles.rows) {
-                    let line = group * k.filters + row + r;
-                    let left = Left::lines(height, |j| k.weights[(line + j) * depth..].as_ptr());
-                    let plus = k.bias.map_or(Plus::Nothing, |bias| Plus::Rows(bias[line..line + height].as_ptr()));
-                    let plane = (part * k.filters + row + r) * to.elements;
+            let of_task: SmallVec<[Panel; PANELS]> =
+                (column..panels.len().min(column + wide)).map(|i| panels.get(i)).collect();
+            let mut sums = [[T::default(); MOST_COLUMNS]; MOST_ROWS];
+            // A strip of weights stays in the first cache, and its planes are written row after row.
+            for (r, height) in strips(filters, tiles.rows) {
+                let line = group * k.filters + row + r;
+                let left = Left::lines(height, |j| k.weights[(line + j) * depth..].as_ptr());
+                let plus = k.bias.map_or(Plus::Nothing, |bias| Plus::Rows(bias[line..line + height].as_ptr()));
+                let plane = (part * k.filters + row + r) * to.elements;
+                for panel in &of_task {
+                    // Where no kernel position has to do with the outputs, there are no cells.
+                    let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
+                    let right = Right::Scattered(cells, k.places.as_ptr(), panel.step);
                     let run = |start, stride, step| {
                         let target = Target { start, stride, step, widths: panel.widths, plus };
                         // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a
@@ -257,9 +263,8 @@ pub fn sweep<T: Sums>(
                         run(unsafe { out.start().add(plane + panel.out) }, to.elements, panel.out_step);
                         continue;
                     }
-                    let mut sums = [[T::default(); MOST_COLUMNS]; MOST_ROWS];
                     run(sums.as_mut_ptr().cast(), MOST_COLUMNS, panel.out_step);
-                    panels.for_runs(&panel, |from, place, count| {
+                    panels.for_runs(panel, |from, place, count| {
                         for (r, sums) in sums[..height].iter().enumerate() {
                             let start = plane + r * to.elements + place;
                             let step = to.steps[2];

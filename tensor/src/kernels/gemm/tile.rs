@@ -210,17 +210,28 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(
                 }
             }
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            for (j, sum) in sums.into_iter().enumerate() {
-                let (at, width) = (to.start.add(i * to.stride + j * to.step), to.widths[j]);
-                let sum = match to.plus {
-                    Plus::Nothing => sum,
-                    Plus::Target if width == V::LANES => sum.add(V::load(at)),
-                    Plus::Target => sum.add(V::load_first(at, width)),
-                    Plus::Rows(each) => sum.add(V::splat(*each.add(i))),
-                };
-                if width == V::LANES { sum.store(at) } else { sum.store_first(at, width) }
-            }
+        // One decision for all registers: a short inner axis takes no longer than this.
+        let whole = to.widths[..N].iter().all(|&width| width == V::LANES);
+        let at = |i: usize, j: usize| to.start.add(i * to.stride + j * to.step);
+        macro_rules! each {
+            (|$i:pat_param, $j:pat_param, $sum:ident| $f:expr) => {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    for (j, $sum) in sums.iter_mut().enumerate() {
+                        let ($i, $j) = (i, j);
+                        $f;
+                    }
+                }
+            };
+        }
+        match to.plus {
+            Plus::Nothing => {}
+            Plus::Target if whole => each!(|i, j, sum| *sum = sum.add(V::load(at(i, j)))),
+            Plus::Target => each!(|i, j, sum| *sum = sum.add(V::load_first(at(i, j), to.widths[j]))),
+            Plus::Rows(numbers) => each!(|i, _, sum| *sum = sum.add(V::splat(*numbers.add(i)))),
+        }
+        match whole {
+            true => each!(|i, j, sum| sum.store(at(i, j))),
+            false => each!(|i, j, sum| sum.store_first(at(i, j), to.widths[j])),
         }
     }
 }

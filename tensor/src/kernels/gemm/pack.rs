@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Matrix;
 use crate::dtype::Element;
-use crate::kernels::copy::transpose;
+use crate::kernels::transpose::transpose;
 use crate::par::{Par, SharedMut};
 
 /// Positions of the inner axis in a task.
@@ -56,31 +56,11 @@ fn place<T: Element>(to: &mut [T], stride: usize, m: Matrix<'_, T>, rows: Range<
         }
     } else if m.row_stride == 1 && m.column_stride >= 0 {
         let from = m.from(rows.start, columns.start);
-        turned(to, stride, &m.data[from.offset..], m.column_stride, rows.len(), columns.len());
+        transpose(to, stride, &m.data[from.offset..], m.column_stride as usize, columns.len(), rows.len());
     } else {
         for (to, i) in to.chunks_mut(stride).zip(rows) {
             for (to, j) in to.iter_mut().zip(columns.clone()) {
                 *to = m.data[m.from(i, j).offset];
-            }
-        }
-    }
-}
-
-/// Writes `rows` rows of `columns` elements, `stride` apart, whose columns lie in lines `step` apart.
-fn turned<T: Copy + Default>(to: &mut [T], stride: usize, from: &[T], step: isize, rows: usize, columns: usize) {
-    const SIDE: usize = 8;
-    let step = step as usize;
-    let (mut lines, mut out) = ([[T::default(); SIDE]; SIDE], [[T::default(); SIDE]; SIDE]);
-    for i in (0..rows).step_by(SIDE) {
-        let height = SIDE.min(rows - i);
-        for j in (0..columns).step_by(SIDE) {
-            let width = SIDE.min(columns - j);
-            for (c, line) in lines[..width].iter_mut().enumerate() {
-                line[..height].copy_from_slice(&from[(j + c) * step + i..][..height]);
-            }
-            transpose(&lines, &mut out);
-            for (r, row) in out[..height].iter().enumerate() {
-                to[(i + r) * stride + j..][..width].copy_from_slice(&row[..width]);
             }
         }
     }

@@ -264,6 +264,7 @@ mod pool {
 
     /// The free buffers of one owner.
     struct Free {
+        #[allow(clippy::vec_box)] // handles point to the box, which stays where it is
         classes: Vec<Vec<Box<Buffer>>>,
         bytes: usize,
     }

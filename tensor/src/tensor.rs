@@ -52,18 +52,12 @@ struct Parts {
 impl AnyTensor {
     #[inline]
     pub(crate) fn new(storage: Storage, layout: Layout, dtype: DType) -> AnyTensor {
-        const EMPTY: Parts = Parts {
-            storage: Storage::empty(),
-            layout: Layout::dense(Shape::scalar()),
-            edge: Edge::None,
-            origin: None,
-            dtype: DType::F32,
-        };
-        // Filled where it lies, for the same reason.
-        let mut parts = Box::new(EMPTY);
+        // Filled where it lies, for the same reason. (All at once it would be built on the stack; all zeros at first
+        // would come from `calloc`, which is slower than `malloc`.)
+        let (empty, scalar) = (Storage::empty(), Layout::dense(Shape::scalar()));
+        let mut parts = Box::new(Parts { storage: empty, layout: scalar, edge: Edge::None, origin: None, dtype });
         parts.storage = storage;
         parts.layout = layout;
-        parts.dtype = dtype;
         AnyTensor(parts)
     }
 

@@ -4,6 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use crate::kernels::simd::{self, Level};
+
 /// A register of elements.
 ///
 /// All functions are `#[inline(always)]`: they become instructions of the function that they are called in, which must
@@ -221,4 +223,66 @@ macro_rules! plain {
 plain! {
     f32: 4;
     f64: 2;
+}
+
+/// A loop over registers, which runs with those of this machine.
+pub trait VectorLoop<T> {
+    /// What it returns.
+    type Output;
+
+    /// The loop; `#[inline(always)]`, so that it is compiled for the registers that it runs with.
+    ///
+    /// # Safety
+    /// As [`run`], and the machine has the instruction set of `V`.
+    unsafe fn run<V: Vector<Element = T>>(self) -> Self::Output;
+}
+
+/// An element type that there are registers of.
+pub trait Registers: Sized {
+    /// Runs a loop with the registers of this machine.
+    ///
+    /// # Safety
+    /// What the loop reads and writes is there.
+    unsafe fn run<L: VectorLoop<Self>>(l: L) -> L::Output;
+}
+
+macro_rules! run {
+    ($($t:ty: $avx512:ident $zmm:ident, $avx2:ident $ymm:ident, $lanes:literal;)*) => {$(
+        /// # Safety
+        /// As [`Registers::run`], and the machine has AVX-512.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+        unsafe fn $avx512<L: VectorLoop<$t>>(l: L) -> L::Output {
+            // SAFETY: the caller's promise.
+            unsafe { l.run::<$zmm>() }
+        }
+
+        /// # Safety
+        /// As [`Registers::run`], and the machine has AVX2.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn $avx2<L: VectorLoop<$t>>(l: L) -> L::Output {
+            // SAFETY: the caller's promise.
+            unsafe { l.run::<$ymm>() }
+        }
+
+        impl Registers for $t {
+            unsafe fn run<L: VectorLoop<$t>>(l: L) -> L::Output {
+                // SAFETY: the caller's promise, and `level` found the instruction set on this machine.
+                unsafe {
+                    match simd::level() {
+                        #[cfg(target_arch = "x86_64")]
+                        Level::Avx512 => $avx512(l),
+                        #[cfg(target_arch = "x86_64")]
+                        Level::Avx2 => $avx2(l),
+                        _ => l.run::<Plain<$t, $lanes>>(),
+                    }
+                }
+            }
+        }
+    )*};
+}
+run! {
+    f32: f32_avx512 __m512, f32_avx2 __m256, 4;
+    f64: f64_avx512 __m512d, f64_avx2 __m256d, 2;
 }

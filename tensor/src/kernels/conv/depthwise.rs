@@ -1,20 +1,12 @@
-//! Convolutions whose groups have one channel and one filter: too little for tiles, so whole rows of outputs at a time.
+//! Convolutions whose groups have one channel and one filter: too little for tiles, so a whole plane at a time.
 
 use super::lattice::Lattice;
 use super::sweep::{Kernel, Place, for_parts};
 use super::{Conv, Parts, Sums};
-use crate::kernels::elementary::mul_add;
-use crate::kernels::number::Precise;
-use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::vector::{Vector, VectorLoop};
 use crate::par::{Par, SharedMut};
 
-/// Outputs that are summed at a time.
-const LANES: usize = 32;
-
-/// Kernel positions whose sums are held at a time.
-const TAPS: usize = 32;
-
-/// The outputs of one plane, which go to `out`.
+/// The outputs of one plane, whose rows are dense.
 struct Plane<'a, T> {
     out: &'a mut [T],
     cells: &'a [T],
@@ -25,38 +17,37 @@ struct Plane<'a, T> {
     to: &'a Place,
 }
 
-impl<T: Precise> Loop for Plane<'_, T> {
+impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn run<I: Isa>(self) {
+    unsafe fn run<V: Vector<Element = T>>(self) {
         let Plane { out, cells, lattice, weights, places, bias, to } = self;
         let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
-        for (z, y) in (0..deep).flat_map(|z| (0..high).map(move |y| (z, y))) {
-            let cells = &cells[z * slice + y * row..];
-            let start = to.first + z * to.steps[0] + y * to.steps[1];
-            for x in (0..wide).step_by(LANES) {
-                let mut sums = [bias; LANES];
-                for (&w, &place) in weights.iter().zip(places) {
-                    // Whole registers: what lies beyond the row is not kept.
-                    let cells: &[T; LANES] = cells[place + x..].first_chunk().expect("cells to read beyond the row");
-                    for (sum, &cell) in sums.iter_mut().zip(cells) {
-                        *sum = mul_add::<T, I>(w, cell, *sum);
+        for z in 0..deep {
+            for y in 0..high {
+                let cells = &cells[z * slice + y * row..];
+                let out = &mut out[to.first + z * to.steps[0] + y * to.steps[1]..][..wide];
+                let mut x = 0;
+                while x < wide {
+                    let width = V::LANES.min(wide - x);
+                    // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole; the
+                    // output row has `wide` elements.
+                    unsafe {
+                        let mut sum = V::splat(bias);
+                        for (&w, &place) in weights.iter().zip(places) {
+                            sum = V::splat(w).mul_add(V::load(cells.as_ptr().add(place + x)), sum);
+                        }
+                        let out = out.as_mut_ptr().add(x);
+                        if width == V::LANES { sum.store(out) } else { sum.store_first(out, width) }
                     }
-                }
-                let count = LANES.min(wide - x);
-                match to.steps[2] {
-                    1 => out[start + x..][..count].copy_from_slice(&sums[..count]),
-                    step => {
-                        let out = out[start + x * step..].iter_mut().step_by(step);
-                        out.zip(&sums[..count]).for_each(|(out, &sum)| *out = sum);
-                    }
+                    x += V::LANES;
                 }
             }
         }
     }
 }
 
-/// [`sweep`](super::sweep::sweep) for groups of one channel and one filter.
+/// [`sweep`](super::sweep::sweep) for groups of one channel and one filter, into rows that are dense.
 pub fn sweep<T: Sums>(
     out: &SharedMut<'_, T>,
     x: &[T],
@@ -73,49 +64,71 @@ pub fn sweep<T: Sums>(
             // SAFETY: each task writes its own plane.
             let out = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
             let weights = &k.weights[group * taps..][..taps];
-            let bias = k.bias.map_or(T::zero(), |bias| bias[group]);
-            let cells = &laid_out[if taps == 0 { 0 } else { i * lattice.plane() }..];
-            simd::run(Plane { out, cells, lattice, weights, places: k.places, bias, to });
+            let bias = k.bias.map_or(T::default(), |bias| bias[group]);
+            let cells = &laid_out[i * lattice.plane()..];
+            // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the next
+            // part or the slack.
+            unsafe { T::run(Plane { out, cells, lattice, weights, places: k.places, bias, to }) };
         });
     });
 }
 
-/// The inner products of the gradient of a plane with what each kernel position meets, added to `sums`.
+/// Kernel positions whose products are summed at a time.
+const TAPS: usize = 8;
+
+/// The inner products of the gradient of a plane with what some kernel positions meet.
 struct Products<'a, T> {
-    sums: &'a mut [[T; LANES]],
     g: &'a [T],
     cells: &'a [T],
     lattice: &'a Lattice,
     places: &'a [usize],
 }
 
-impl<T: Precise> Loop for Products<'_, T> {
-    type Output = ();
+impl<T: Copy + Default + std::ops::AddAssign> VectorLoop<T> for Products<'_, T> {
+    type Output = [T; TAPS];
     #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Products { sums, g, cells, lattice, places } = self;
+    unsafe fn run<V: Vector<Element = T>>(self) -> [T; TAPS] {
+        let Products { g, cells, lattice, places } = self;
         let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
-        for (z, y) in (0..deep).flat_map(|z| (0..high).map(move |y| (z, y))) {
-            let cells = &cells[z * slice + y * row..];
-            let g = &g[(z * high + y) * wide..][..wide];
-            for x in (0..wide).step_by(LANES) {
-                let count = LANES.min(wide - x);
-                let (mut own, mut met) = ([T::zero(); LANES], [T::zero(); LANES]);
-                own[..count].copy_from_slice(&g[x..][..count]);
-                for (sums, &place) in sums.iter_mut().zip(places) {
-                    // What lies beyond the row may be anything, and must not meet the zeros.
-                    match count {
-                        LANES => met.copy_from_slice(&cells[place + x..][..LANES]),
-                        _ => met[..count].copy_from_slice(&cells[place + x..][..count]),
+        // Positions that are not there do as the first, and are not looked at.
+        let mut all = [places[0]; TAPS];
+        all[..places.len()].copy_from_slice(places);
+        // SAFETY: the caller promises the cells that kernel positions meet; beyond a row nothing is read.
+        unsafe {
+            let mut sums = [V::splat(T::default()); TAPS];
+            for z in 0..deep {
+                for y in 0..high {
+                    let cells = &cells[z * slice + y * row..];
+                    let g = &g[(z * high + y) * wide..][..wide];
+                    let mut x = 0;
+                    while x + V::LANES <= wide {
+                        let g = V::load(g.as_ptr().add(x));
+                        for (sum, &place) in sums.iter_mut().zip(&all) {
+                            *sum = g.mul_add(V::load(cells.as_ptr().add(place + x)), *sum);
+                        }
+                        x += V::LANES;
                     }
-                    for ((sum, &g), &cell) in sums.iter_mut().zip(&own).zip(&met) {
-                        *sum = mul_add::<T, I>(g, cell, *sum);
+                    if x < wide {
+                        let g = V::load_first(g.as_ptr().add(x), wide - x);
+                        for (sum, &place) in sums.iter_mut().zip(&all) {
+                            *sum = g.mul_add(V::load_first(cells.as_ptr().add(place + x), wide - x), *sum);
+                        }
                     }
                 }
             }
+            sums.map(|sum| {
+                let mut lanes = [T::default(); MOST_LANES];
+                sum.store(lanes.as_mut_ptr());
+                let mut total = T::default();
+                lanes[..V::LANES].iter().for_each(|&lane| total += lane);
+                total
+            })
         }
     }
 }
+
+/// Most lanes of a register.
+const MOST_LANES: usize = 16;
 
 /// [`weight_grad`](super::weight_grad) for groups of one channel and one filter.
 pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) {
@@ -125,17 +138,14 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
     for_parts(x, &lattice, &p, par, |parts, laid_out| {
         // A task has the images of one group, in order.
         par.chunks_mut(w, taps, |group, w| {
-            let first = parts.start.next_multiple_of(c.groups) + group;
-            let first = if first >= parts.start + c.groups { first - c.groups } else { first };
-            for (places, w) in places.chunks(TAPS).zip(w.chunks_mut(TAPS)) {
-                let mut sums = [[T::zero(); LANES]; TAPS];
-                for part in (first..parts.end).step_by(c.groups) {
-                    let g = &g[part * positions..][..positions];
-                    let cells = &laid_out[(part - parts.start) * lattice.plane()..];
-                    simd::run(Products { sums: &mut sums[..places.len()], g, cells, lattice: &lattice, places });
-                }
-                for (w, sums) in w.iter_mut().zip(sums) {
-                    *w += sums.into_iter().fold(T::zero(), |a, b| a + b);
+            let first = parts.start + (group + c.groups - parts.start % c.groups) % c.groups;
+            for part in (first..parts.end).step_by(c.groups) {
+                let g = &g[part * positions..][..positions];
+                let cells = &laid_out[(part - parts.start) * lattice.plane()..];
+                for (places, w) in places.chunks(TAPS).zip(w.chunks_mut(TAPS)) {
+                    // SAFETY: what the kernel positions meet lies in the part's cells.
+                    let sums = unsafe { T::run(Products { g, cells, lattice: &lattice, places }) };
+                    w.iter_mut().zip(sums).for_each(|(w, sum)| *w += sum);
                 }
             }
         });

@@ -16,14 +16,14 @@ use sweep::{Kernel, Place};
 
 use crate::kernels::gemm::tile::Tiled;
 use crate::kernels::gemm::{self, Matrix, Product};
-use crate::kernels::number::Precise;
 use crate::kernels::scratch::Scratch;
+use crate::kernels::vector::Registers;
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
 
 /// An element type that convolutions sum.
-pub trait Sums: Product + Precise + Tiled + std::ops::AddAssign {}
-impl<T: Product + Precise + Tiled + std::ops::AddAssign> Sums for T {}
+pub trait Sums: Product + Tiled + Registers + std::ops::AddAssign {}
+impl<T: Product + Tiled + Registers + std::ops::AddAssign> Sums for T {}
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
@@ -184,7 +184,9 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         let strides = c.windows.each_ref().map(|w| w.stride);
         let to =
             Place { elements: c.pixels(), first: start, steps: [0, 1, 2].map(|i| strides[i].saturating_mul(steps[i])) };
-        let sweep = if c.is_depthwise() { depthwise::sweep } else { sweep::sweep };
+        // Rows are dense where there is one phase along them.
+        let plain = c.is_depthwise() && to.steps[2] == 1 && !k.places.is_empty();
+        let sweep = if plain { depthwise::sweep } else { sweep::sweep };
         sweep(&x, g, &lattice, &p, &k, &to, par);
     }
 }

@@ -8,8 +8,12 @@ use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par, SharedMut};
 
-/// Columns in a task, where rows are combined.
-const COLUMNS: usize = 256;
+/// Columns that are combined at a time.
+const COLUMNS: usize = 2048;
+
+/// Elements of the right operand that a task combines, and most tasks.
+const WORK: usize = 1 << 17;
+const TASKS: usize = 16;
 
 /// Columns below which rows are too short to be combined.
 const FEW: usize = 32;
@@ -98,10 +102,34 @@ pub(super) unsafe fn product<T: Precise + Element>(p: &Problem<'_, T>, c: &Share
         });
         return;
     }
-    par.chunks_mut(out, COLUMNS, |block, out| {
-        if !p.add {
-            out.fill(T::zero());
+    // Tasks have whole rows, which memory is quickest with; what they sum is added in order.
+    let tasks = (p.k.saturating_mul(p.n) / WORK).clamp(1, TASKS);
+    let rows = p.k.div_ceil(tasks);
+    let tasks = p.k.div_ceil(rows);
+    let mut more = Scratch::<T>::new((tasks - 1) * p.n);
+    if !p.add {
+        out.fill(T::zero());
+    }
+    more.fill(T::zero());
+    let combine = |task: usize, out: &mut [T]| {
+        let a = &a[task * rows..p.k.min((task + 1) * rows)];
+        for (block, out) in out.chunks_mut(COLUMNS).enumerate() {
+            simd::run(Combine { out, a, b: p.b.from(task * rows, block * COLUMNS) });
         }
-        simd::run(Combine { out, a, b: p.b.from(0, block * COLUMNS) });
-    });
+    };
+    {
+        let (first, rest) = (SharedMut::new(out), SharedMut::new(&mut more));
+        par.for_each(tasks, |task| {
+            // SAFETY: each task has its own sums.
+            unsafe {
+                match task {
+                    0 => combine(0, first.range(0..p.n)),
+                    _ => combine(task, rest.range((task - 1) * p.n..task * p.n)),
+                }
+            }
+        });
+    }
+    for part in more.chunks(p.n) {
+        out.iter_mut().zip(part).for_each(|(out, &v)| *out = *out + v);
+    }
 }

@@ -89,6 +89,14 @@ pub enum Plus<T> {
     Rows(*const T),
 }
 
+/// Computes a tile of so many rows and registers.
+///
+/// # Safety
+/// `rows` is a power of two up to [`Tiles::rows`] and `registers` is from 1 to
+/// [`Tiles::registers`]; the operands may be read as described, the right one's rows in whole
+/// registers, and the target's widths, at most [`Tiles::lanes`] each, may be read and written.
+pub type Run<T> = unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>);
+
 /// The tiles of an instruction set.
 pub struct Tiles<T> {
     /// Elements in a register.
@@ -97,13 +105,8 @@ pub struct Tiles<T> {
     pub rows: usize,
     /// Most registers in a row of a tile.
     pub registers: usize,
-    /// Computes a tile of so many rows and registers.
-    ///
-    /// # Safety
-    /// `rows` is a power of two up to [`rows`](Self::rows) and `registers` is from 1 to
-    /// [`registers`](Self::registers); the operands may be read as described, the right one's rows in whole
-    /// registers, and the target's widths, at most [`lanes`](Self::lanes) each, may be read and written.
-    pub run: unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>),
+    /// Computes a tile.
+    pub run: Run<T>,
 }
 
 impl<T> Tiles<T> {
@@ -188,7 +191,7 @@ impl<T: Copy> Elements<T> for Columns<T> {
 /// One tile of `M` rows of `N` registers.
 ///
 /// # Safety
-/// As [`Tiles::run`], and the machine has the instruction set that this is compiled for.
+/// As [`Run`], and the machine has the instruction set that this is compiled for.
 #[inline(always)]
 unsafe fn tile<V: Vector, const M: usize, const N: usize>(
     inner: Inner,
@@ -245,7 +248,7 @@ macro_rules! tiles {
             const LANES: usize = <$register as Vector>::LANES;
 
             /// # Safety
-            /// As [`Tiles::run`], and the machine has the instruction set.
+            /// As [`Run`], and the machine has the instruction set.
             $(#[$attribute])*
             unsafe fn one<const M: usize, const N: usize>(inner: Inner, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
                 // SAFETY: the caller's promises are those asked for.

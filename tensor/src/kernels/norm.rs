@@ -66,6 +66,12 @@ pub(super) fn moments_of_run<T: Element<Compute: Precise>>(x: &[T], centered: bo
     seen.moments()
 }
 
+/// Whether a sum of so many squares may be taken for what it is: those that leave the precision are taken in a wider one.
+#[inline(always)]
+pub(super) fn trusted(squares: f64, count: f64) -> bool {
+    (squares < 1e30) & (squares > 1e-30 * count)
+}
+
 /// Number, mean, and sum of squared distances from the mean, of elements seen.
 #[derive(Clone, Copy, Default)]
 struct Seen {
@@ -83,8 +89,7 @@ impl Seen {
         let near = if centered { sum(x) / count } else { 0.0 };
         let center = T::Compute::from_f64(near);
         let [rest, squares] = sums_about(x, center);
-        // Squares that leave the precision are taken in a wider one.
-        if !(squares < 1e30 && squares > 1e-30 * count) {
+        if !trusted(squares, count) {
             return Seen::of_extremes(x, centered);
         }
         if !centered {

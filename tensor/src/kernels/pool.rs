@@ -223,6 +223,20 @@ impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
             }
             return;
         };
+        let rows = rows(axes);
+        if window.in_pairs() && width >= 4 {
+            for ((out, places), x) in planes {
+                let results = out.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
+                for ((out, places), lines) in results.zip(&rows) {
+                    match width {
+                        ..8 => largest_of_pairs::<T, 4>(out, places, x, lines),
+                        8..SIDE => largest_of_pairs::<T, 8>(out, places, x, lines),
+                        _ => largest_of_pairs::<T, SIDE>(out, places, x, lines),
+                    }
+                }
+            }
+            return;
+        }
         let least = T::Compute::from_f64(f64::NEG_INFINITY);
         let mut line = Sorted::new(window, least);
         let side = width.next_multiple_of(SIDE);
@@ -230,7 +244,6 @@ impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
         // Where windows begin, and where the first element that they show is.
         let starts: Vec<i32> = (0..side).map(|o| (o * window.stride) as i32 - window.padding as i32).collect();
         let firsts: Vec<i32> = (0..side).map(|o| wide.spans.get(o).map_or(0, |s| s.start as i32)).collect();
-        let rows = rows(axes);
         for ((out, places), x) in planes {
             let results = out.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
             for ((out, places), lines) in results.zip(&rows) {
@@ -256,9 +269,42 @@ impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
 #[inline(always)]
 fn raise<C: Precise>(best: &mut [C], place: &mut [i32], met: &[C], starts: &[i32], shift: i32) {
     for ((best, place), (&met, &start)) in best.iter_mut().zip(place).zip(met.iter().zip(starts)) {
-        let better = (met > *best) | (met.is_nan() & !best.is_nan());
-        *best = select_unpredictable(better, met, *best);
-        *place = select_unpredictable(better, start + shift, *place);
+        (*best, *place) = better_of((*best, *place), (met, start + shift));
+    }
+}
+
+/// The best so far, or what is met where that is better.
+#[inline(always)]
+fn better_of<C: Precise>((best, place): (C, i32), (met, there): (C, i32)) -> (C, i32) {
+    let better = (met > best) | (met.is_nan() & !best.is_nan());
+    (select_unpredictable(better, met, best), select_unpredictable(better, there, place))
+}
+
+/// A row of windows two positions wide that lie side by side, straight from the lines: `W` windows at a time. The last
+/// of them reach back over those before, so that none is left over.
+#[inline(always)]
+fn largest_of_pairs<T, const W: usize>(out: &mut [T], places: &mut [i32], x: &[T], lines: &Lines)
+where
+    T: Element<Compute: Precise>,
+{
+    let groups = lines.count / lines.high;
+    for from in (0..out.len()).step_by(W) {
+        let from = from.min(out.len() - W);
+        let mut best = [T::Compute::from_f64(f64::NEG_INFINITY); W];
+        let mut place = [0; W];
+        place.iter_mut().enumerate().for_each(|(l, p)| *p = (lines.first + 2 * (from + l)) as i32);
+        for (group, i) in (0..groups).flat_map(|group| (0..lines.high).map(move |i| (group, i))) {
+            let at = lines.first + group * lines.across + i * lines.up + 2 * from;
+            let (pairs, _) = x[at..at + 2 * W].as_chunks::<2>();
+            for k in [0, 1] {
+                for l in 0..W {
+                    let met = (pairs[l][k].up(), (at + 2 * l + k) as i32);
+                    (best[l], place[l]) = better_of((best[l], place[l]), met);
+                }
+            }
+        }
+        out[from..from + W].iter_mut().zip(&best).for_each(|(o, &b)| *o = T::down(b));
+        places[from..from + W].copy_from_slice(&place);
     }
 }
 
@@ -442,4 +488,33 @@ fn in_compute<T: Element>(out: &mut [T], f: impl FnOnce(&mut [T::Compute])) {
     let mut up = vec![T::Compute::default(); out.len()];
     f(&mut up);
     out.iter_mut().zip(up).for_each(|(o, u)| *o = T::down(u));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs are pooled straight from the lines: the first of equals, and the first NaN before all.
+    #[test]
+    fn pairs_are_windows() {
+        for (high, wide) in [(2, 8), (5, 9), (4, 15), (7, 17), (6, 31), (4, 32), (3, 71)] {
+            let mut x: Vec<f32> = (0..3 * high * wide).map(|i| (i * 7 % 5) as f32).collect();
+            x.iter_mut().step_by(13).for_each(|v| *v = f32::NAN);
+            x[..wide].fill(f32::NEG_INFINITY);
+            let window = |size| Window { size, kernel: 2, stride: 2, padding: 0, dilation: 1, output: size / 2 };
+            let axes = [Window::NONE, window(high), window(wide)].map(|w| Axis::sliding(&w, true));
+            let (pixels, positions) = plane(&axes);
+            let (mut out, mut places) = (vec![0.0; 3 * positions], vec![0; 3 * positions]);
+            max_pool(&mut out, &mut places, &x, &axes, &Par::sequential());
+            for (i, (&found, &place)) in out.iter().zip(&places).enumerate() {
+                let x = &x[i / positions * pixels..][..pixels];
+                let first = i % positions / (wide / 2) * 2 * wide + i % (wide / 2) * 2;
+                let met = [first, first + 1, first + wide, first + wide + 1];
+                let best =
+                    met.into_iter().reduce(|a, b| if x[b] > x[a] || x[b].is_nan() && !x[a].is_nan() { b } else { a });
+                assert_eq!(Some(place as usize), best, "{high}x{wide}, window {i}");
+                assert_eq!(found.to_bits(), x[place as usize].to_bits());
+            }
+        }
+    }
 }

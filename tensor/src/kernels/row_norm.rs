@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use crate::dtype::Element;
 use crate::kernels::elementary::mul_add;
 use crate::kernels::lanes::{self, LANES, Plus, settled};
-use crate::kernels::norm::{Moments, moments_of_run};
+use crate::kernels::norm::{Moments, moments_of_run, trusted};
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::transpose::{rows_aside, rows_back};
 use crate::par::{GRAIN, Par, SharedMut};
 
 /// What a row holds: `channels` channels of `plane` elements each. Channel `c` of row `r` has weight number
@@ -24,6 +25,19 @@ pub struct Rows {
     pub centered: bool,
 }
 
+/// Rows of a tile: short rows are turned, so that many lie side by side. A row by itself does not fill registers, and
+/// what is done once a row takes longer than the row.
+const TILE: usize = 2 * LANES;
+
+/// To this length rows are turned, where at least [`FEW`] would lie side by side; for the gradient, which needs four
+/// tiles at once, to the other.
+const SHORT: usize = 128;
+const SHORT_GRADIENT: usize = 64;
+const FEW: usize = 16;
+
+/// Elements of a lane added one after another, so that rounding errors do not grow with the length of a row.
+const STRETCH: usize = 16;
+
 /// Most blocks of rows whose parts of the weights' gradients are summed apart.
 const BLOCKS: usize = 32;
 
@@ -36,6 +50,11 @@ impl Rows {
     /// Weights of a whole period.
     pub fn weights(&self) -> usize {
         self.period * self.channels
+    }
+
+    /// Whether rows, `count` of them and at most `short` long, are turned. All of them have the same weights.
+    fn in_tiles(&self, count: usize, short: usize) -> bool {
+        self.plane == 1 && self.period == 1 && self.channels <= short && count >= FEW
     }
 
     /// The weights of row `r`.
@@ -62,7 +81,15 @@ struct Map<C> {
     shift: C,
 }
 
-impl<C: Precise> Map<C> {
+impl<C: Precise + Element> Map<C> {
+    #[inline(always)]
+    fn new(mean: f64, variance: f64, eps: f64) -> Self {
+        let spread = (variance + eps).sqrt().recip();
+        // The mean in two parts: rounded to one, a large mean would shift the whole row.
+        let high = C::from_f64(mean);
+        Map { high, scale: C::from_f64(spread), shift: C::from_f64((high.to_f64() - mean) * spread) }
+    }
+
     /// The element at its place, then times `w` and shifted by `b`.
     #[inline(always)]
     fn of<I: Isa>(&self, x: C, w: C, b: C) -> C {
@@ -74,6 +101,113 @@ impl<C: Precise> Map<C> {
     fn run<T: Element<Compute = C>, I: Isa>(&self, out: &mut [T], x: &[T], w: &[C], b: &[C]) {
         for ((o, v), (&w, &b)) in out.iter_mut().zip(x).zip(w.iter().zip(b)) {
             *o = T::down(self.of::<I>(v.up(), w, b));
+        }
+    }
+}
+
+/// What [`normalise`] does with some rows.
+struct Forward<'a, T: Element> {
+    out: &'a mut [T],
+    rstd: &'a mut [T::Compute],
+    mean: &'a mut [T::Compute],
+    x: &'a [T],
+    weight: &'a [T::Compute],
+    bias: &'a [T::Compute],
+    first: usize,
+    eps: f64,
+    rows: &'a Rows,
+}
+
+impl<T: Element<Compute: Precise>> Loop for Forward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let (rows, n) = (self.rows, self.rows.len());
+        let statistics = self.rstd.iter_mut().zip(self.mean);
+        let both = self.out.chunks_exact_mut(n).zip(self.x.chunks_exact(n));
+        for (r, ((out, x), (rstd, mean))) in (self.first..).zip(both.zip(statistics)) {
+            let (weight, bias) = (rows.of(r, self.weight), rows.of(r, self.bias));
+            let found: Moments = moments_of_run(x, rows.centered);
+            let map = Map::new(found.mean, found.variance, self.eps);
+            if rows.plane == 1 {
+                map.run::<T, I>(out, x, weight, bias);
+            } else {
+                let planes = out.chunks_mut(rows.plane).zip(x.chunks(rows.plane));
+                for ((out, x), (&w, &b)) in planes.zip(weight.iter().zip(bias)) {
+                    out.iter_mut().zip(x).for_each(|(o, &v)| *o = T::down(map.of::<I>(v.up(), w, b)));
+                }
+            }
+            (*rstd, *mean) = (map.scale, map.high);
+        }
+    }
+}
+
+/// [`Forward`] in tiles.
+struct ForwardTiles<'a, T: Element>(Forward<'a, T>);
+
+impl<T: Element<Compute: Precise>> Loop for ForwardTiles<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Forward { out, rstd, mean, x, weight, bias, eps, rows, .. } = self.0;
+        let (n, zero) = (rows.len(), T::Compute::default());
+        let count = n as f64;
+        let mut tile = vec![[zero; TILE]; n];
+        let both = out.chunks_mut(TILE * n).zip(x.chunks(TILE * n));
+        for ((out, x), (rstd, mean)) in both.zip(rstd.chunks_mut(TILE).zip(mean.chunks_mut(TILE))) {
+            rows_aside(&mut tile, x);
+            let mut center = [zero; TILE];
+            if rows.centered {
+                for stretch in tile.chunks(STRETCH) {
+                    let mut sum = [zero; TILE];
+                    for row in stretch {
+                        sum.iter_mut().zip(row).for_each(|(s, &v)| *s = *s + v);
+                    }
+                    center.iter_mut().zip(&sum).for_each(|(c, &s)| *c = *c + s);
+                }
+                center.iter_mut().for_each(|c| *c = T::Compute::from_f64(c.to_f64() / count));
+            }
+            let [mut rests, mut squares] = [[zero; TILE]; 2];
+            for stretch in tile.chunks(STRETCH) {
+                let [mut rest, mut square] = [[zero; TILE]; 2];
+                for row in stretch {
+                    for ((rest, square), (&v, &center)) in rest.iter_mut().zip(&mut square).zip(row.iter().zip(&center))
+                    {
+                        let d = v - center;
+                        *rest = *rest + d;
+                        *square = mul_add::<T::Compute, I>(d, d, *square);
+                    }
+                }
+                rests.iter_mut().zip(&rest).for_each(|(s, &r)| *s = *s + r);
+                squares.iter_mut().zip(&square).for_each(|(s, &r)| *s = *s + r);
+            }
+            let [mut means, mut variances] = [[0.0; TILE]; 2];
+            let mut sound = true;
+            for l in 0..TILE {
+                let (rest, square) = (if rows.centered { rests[l].to_f64() } else { 0.0 }, squares[l].to_f64());
+                means[l] = center[l].to_f64() + rest / count;
+                variances[l] = (square - rest * rest / count).max(0.0) / count;
+                sound &= trusted(square, count) | (l >= rstd.len());
+            }
+            if !sound {
+                for (l, x) in x.chunks_exact(n).enumerate() {
+                    let found: Moments = moments_of_run(x, rows.centered);
+                    (means[l], variances[l]) = (found.mean, found.variance);
+                }
+            }
+            let [mut high, mut scale, mut shift] = [[zero; TILE]; 3];
+            for l in 0..TILE {
+                let map = Map::<T::Compute>::new(means[l], variances[l], eps);
+                (high[l], scale[l], shift[l]) = (map.high, map.scale, map.shift);
+            }
+            for (row, (&w, &b)) in tile.iter_mut().zip(weight.iter().zip(bias)) {
+                for ((v, &high), (&scale, &shift)) in row.iter_mut().zip(&high).zip(scale.iter().zip(&shift)) {
+                    *v = Map { high, scale, shift }.of::<I>(*v, w, b);
+                }
+            }
+            rows_back(out, &tile);
+            rstd.copy_from_slice(&scale[..rstd.len()]);
+            mean.copy_from_slice(&high[..mean.len()]);
         }
     }
 }
@@ -94,58 +228,21 @@ pub fn normalise<T>(
 ) where
     T: Element<Compute: Precise>,
 {
-    struct Block<'a, T: Element> {
-        out: &'a mut [T],
-        rstd: &'a mut [T::Compute],
-        mean: &'a mut [T::Compute],
-        x: &'a [T],
-        weight: &'a [T::Compute],
-        bias: &'a [T::Compute],
-        first: usize,
-        eps: f64,
-        rows: &'a Rows,
-    }
-    impl<T: Element<Compute: Precise>> Loop for Block<'_, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            let (rows, n) = (self.rows, self.rows.len());
-            let statistics = self.rstd.iter_mut().zip(self.mean);
-            let both = self.out.chunks_exact_mut(n).zip(self.x.chunks_exact(n));
-            for (r, ((out, x), (rstd, mean))) in (self.first..).zip(both.zip(statistics)) {
-                let (weight, bias) = (rows.of(r, self.weight), rows.of(r, self.bias));
-                let found: Moments = moments_of_run(x, rows.centered);
-                let spread = (found.variance + self.eps).sqrt().recip();
-                // The mean in two parts: rounded to one, a large mean would shift the whole row.
-                let high = T::Compute::from_f64(found.mean);
-                let scale = T::Compute::from_f64(spread);
-                let shift = T::Compute::from_f64((high.to_f64() - found.mean) * spread);
-                let map = Map { high, scale, shift };
-                if rows.plane == 1 {
-                    map.run::<T, I>(out, x, weight, bias);
-                } else {
-                    let planes = out.chunks_mut(rows.plane).zip(x.chunks(rows.plane));
-                    for ((out, x), (&w, &b)) in planes.zip(weight.iter().zip(bias)) {
-                        out.iter_mut().zip(x).for_each(|(o, &v)| *o = T::down(map.of::<I>(v.up(), w, b)));
-                    }
-                }
-                (*rstd, *mean) = (scale, high);
-            }
-        }
-    }
     if out.is_empty() {
         rstd.fill(T::Compute::from_f64(f64::NAN));
         return mean.fill(T::Compute::from_f64(f64::NAN));
     }
     let (weight, bias) = (in_compute(weight, rows.weights(), 1.0), in_compute(bias, rows.weights(), 0.0));
-    let (n, rstds, means) = (rows.len(), SharedMut::new(rstd), SharedMut::new(mean));
-    let each = (GRAIN / n).max(1);
+    let (n, in_tiles) = (rows.len(), rows.in_tiles(rstd.len(), SHORT));
+    let (rstds, means) = (SharedMut::new(rstd), SharedMut::new(mean));
+    let each = if in_tiles { (GRAIN / n).next_multiple_of(TILE) } else { (GRAIN / n).max(1) };
     par.chunks_mut(out, each * n, |block, out| {
         let range = block * each..block * each + out.len() / n;
         // SAFETY: each block writes the statistics of its own rows.
         let (rstd, mean) = unsafe { (rstds.range(range.clone()), means.range(range)) };
         let x = &x[block * each * n..][..out.len()];
-        simd::run(Block { out, rstd, mean, x, weight: &weight, bias: &bias, first: block * each, eps, rows });
+        let run = Forward { out, rstd, mean, x, weight: &weight, bias: &bias, first: block * each, eps, rows };
+        if in_tiles { simd::run(ForwardTiles(run)) } else { simd::run(run) }
     });
 }
 
@@ -204,6 +301,67 @@ impl<T: Element<Compute: Precise>> Loop for Gradient<'_, T> {
                         *dx = T::down((g.up() * w - alike - (v.up() - mean) * rstd * along) * rstd);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// [`Gradient`] in tiles.
+struct GradientTiles<'a, T: Element>(Gradient<'a, T>);
+
+impl<T: Element<Compute: Precise>> Loop for GradientTiles<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Gradient { dx, dw, db, g, x, weight, mean, rstd, first, rows } = self.0;
+        let (n, zero) = (rows.len(), T::Compute::default());
+        let count = T::Compute::from_f64(n as f64);
+        // Also the gradients of the weights are summed lane by lane; the lanes are joined at the end.
+        let [mut gs, mut xs, mut dws, mut dbs] = [(); 4].map(|()| vec![[zero; TILE]; n]);
+        let each = dx.chunks_mut(TILE * n).zip(g.chunks(TILE * n).zip(x.chunks(TILE * n)));
+        for (k, (dx, (g, x))) in each.enumerate() {
+            rows_aside(&mut gs, g);
+            rows_aside(&mut xs, x);
+            let own = first + k * TILE..first + k * TILE + dx.len() / n;
+            let [mut center, mut scale] = [[zero; TILE]; 2];
+            scale[..own.len()].copy_from_slice(&rstd[own.clone()]);
+            if let Some(mean) = mean {
+                center[..own.len()].copy_from_slice(&mean[own]);
+            }
+            // The sums of `g weight` and of `g weight (x - mean) rstd`.
+            let [mut alike, mut along] = [[zero; TILE]; 2];
+            let sums = dws.chunks_mut(STRETCH).zip(dbs.chunks_mut(STRETCH));
+            let stretches = gs.chunks(STRETCH).zip(xs.chunks_mut(STRETCH)).zip(weight.chunks(STRETCH));
+            for (((gs, xs), weight), (dws, dbs)) in stretches.zip(sums) {
+                let [mut own, mut with] = [[zero; TILE]; 2];
+                for (((g, x), &w), (dw, db)) in gs.iter().zip(xs).zip(weight).zip(dws.iter_mut().zip(dbs)) {
+                    for l in 0..TILE {
+                        let v = (x[l] - center[l]) * scale[l];
+                        let h = g[l] * w;
+                        x[l] = v;
+                        dw[l] = dw[l] + g[l] * v;
+                        db[l] = db[l] + g[l];
+                        own[l] = own[l] + h;
+                        with[l] = with[l] + h * v;
+                    }
+                }
+                alike.iter_mut().zip(&own).for_each(|(s, &v)| *s = *s + v);
+                along.iter_mut().zip(&with).for_each(|(s, &v)| *s = *s + v);
+            }
+            for (alike, along) in alike.iter_mut().zip(&mut along) {
+                *alike = if rows.centered { *alike / count } else { zero };
+                *along = *along / count;
+            }
+            for ((g, x), &w) in gs.iter_mut().zip(&xs).zip(weight) {
+                for l in 0..TILE {
+                    g[l] = (g[l] * w - alike[l] - x[l] * along[l]) * scale[l];
+                }
+            }
+            rows_back(dx, &gs);
+        }
+        for (sums, lanes) in [(dw, &dws), (db, &dbs)] {
+            for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                *sum = lanes::join::<_, Plus>(std::array::from_fn(|l| lanes[l] + lanes[l + LANES]));
             }
         }
     }
@@ -274,7 +432,9 @@ pub fn normalise_grad<T>(
     }
     let (n, count) = (rows.len(), rows.weights());
     let weight = in_compute(weight, count, 1.0);
-    let each = (GRAIN / n.max(1)).max(rstd.len().div_ceil(BLOCKS)).max(1);
+    let in_tiles = rows.in_tiles(rstd.len(), SHORT_GRADIENT);
+    let each = (GRAIN / n).max(rstd.len().div_ceil(BLOCKS)).max(1);
+    let each = if in_tiles { each.next_multiple_of(TILE) } else { each };
     let zero = T::Compute::default();
     let mut parts = vec![zero; rstd.len().div_ceil(each) * 2 * count];
     let shared = SharedMut::new(&mut parts);
@@ -284,7 +444,8 @@ pub fn normalise_grad<T>(
         let (dw, db) = part.split_at_mut(count);
         let own = block * each * n..block * each * n + dx.len();
         let (g, x, first) = (&g[own.clone()], &x[own], block * each);
-        simd::run(Gradient { dx, dw, db, g, x, weight: &weight, mean, rstd, first, rows });
+        let run = Gradient { dx, dw, db, g, x, weight: &weight, mean, rstd, first, rows };
+        if in_tiles { simd::run(GradientTiles(run)) } else { simd::run(run) }
     });
     let mut sums = vec![zero; 2 * count];
     for part in parts.chunks(2 * count.max(1)) {
@@ -293,4 +454,70 @@ pub fn normalise_grad<T>(
     // Without a weight no one asks for these gradients, and there is no place for them.
     dw.iter_mut().zip(&sums).for_each(|(w, &sum)| *w = T::down(sum));
     db.iter_mut().zip(&sums[count..]).for_each(|(b, &sum)| *b = T::down(sum));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(a: &[f32], b: &[f32]) {
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() <= 2e-5 * b.abs().max(1.0) || a.is_nan() && b.is_nan(), "{i}: {a}, not {b}");
+        }
+    }
+
+    /// In tiles comes out what comes out row by row; constant, far, huge, tiny and NaN rows are among them.
+    #[test]
+    fn tiles_are_rows() {
+        for ((count, n), centered) in [(16, 1), (64, 7), (77, 32), (150, 64), (1000, 65), (65, 128)]
+            .into_iter()
+            .flat_map(|size| [(size, true), (size, false)])
+        {
+            let mut x: Vec<f32> = (0..count * n).map(|i| (i as f32 * 0.37).sin() + (i / n) as f32).collect();
+            x[3 * n..4 * n].fill(2.5);
+            x[4 * n..5 * n].iter_mut().for_each(|v| *v = *v * 1e3 + 1e6);
+            x[5 * n..6 * n].iter_mut().for_each(|v| *v *= 1e25);
+            x[6 * n..7 * n].iter_mut().for_each(|v| *v *= 1e-25);
+            x[8 * n] = f32::NAN;
+            let weight: Vec<f32> = (0..n).map(|i| 1.0 + i as f32 / n as f32).collect();
+            let g: Vec<f32> = (0..count * n).map(|i| (i as f32 * 0.11).cos()).collect();
+            let rows = Rows { period: 1, channels: n, plane: 1, centered };
+            let par = Par::sequential();
+            let run = |x: &[f32]| {
+                let (mut y, mut rstd, mut mean) = (vec![0.0; x.len()], vec![0.0; x.len() / n], vec![0.0; x.len() / n]);
+                normalise(&mut y, &mut rstd, &mut mean, x, Some(&weight), Some(&weight), 1e-5, &rows, &par);
+                (y, rstd, mean)
+            };
+            let (y, rstd, mean) = run(&x);
+            for (r, x) in x.chunks(n).enumerate() {
+                let (own, own_rstd, own_mean) = run(x);
+                close(&y[r * n..][..n], &own);
+                close(&rstd[r..=r], &own_rstd);
+                close(&mean[r..=r], &own_mean);
+            }
+            // Without the NaN, or nothing else would be left of the gradients of the weights.
+            let grad = |g: &[f32], x: &[f32], rstd: &[f32], mean: &[f32]| {
+                let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; n], vec![0.0; n]);
+                let mean = centered.then_some(mean);
+                normalise_grad(&mut dx, &mut dw, &mut db, g, x, rstd, mean, Some(&weight), &rows, &par);
+                (dx, dw, db)
+            };
+            x.copy_within(7 * n..8 * n, 8 * n);
+            let (_, rstd, mean) = run(&x);
+            let (dx, dw, db) = grad(&g, &x, &rstd, &mean);
+            let (mut dws, mut dbs) = (vec![0.0; n], vec![0.0; n]);
+            for r in 0..count {
+                let own = r * n..(r + 1) * n;
+                let (own_dx, own_dw, own_db) = grad(&g[own.clone()], &x[own.clone()], &rstd[r..=r], &mean[r..=r]);
+                let scale = rstd[r].max(1.0);
+                let [ours, theirs] = [&dx[own], &own_dx].map(|dx| dx.iter().map(|v| v / scale).collect::<Vec<f32>>());
+                close(&ours, &theirs);
+                dws.iter_mut().zip(&own_dw).for_each(|(s, v)| *s += v);
+                dbs.iter_mut().zip(&own_db).for_each(|(s, v)| *s += v);
+            }
+            let mean_of = |sums: &[f32]| sums.iter().map(|v| v / count as f32).collect::<Vec<f32>>();
+            close(&mean_of(&dw), &mean_of(&dws));
+            close(&mean_of(&db), &mean_of(&dbs));
+        }
+    }
 }

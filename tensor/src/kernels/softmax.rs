@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::dtype::Element;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::transpose::transpose;
+use crate::kernels::transpose::{rows_aside, rows_back};
 use crate::kernels::{copy, elementary, lanes};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
@@ -244,14 +244,7 @@ where
                         row.iter_mut().zip(x).for_each(|(t, v)| *t = v.up());
                     }
                 }
-                None => match T::direct(&x[first..][..lanes * n]) {
-                    Some(x) => transpose(tile.as_flattened_mut(), W, x, n, lanes, n),
-                    None => {
-                        for (l, x) in x[first..][..lanes * n].chunks(n).enumerate() {
-                            tile.iter_mut().zip(x).for_each(|(t, v)| t[l] = v.up());
-                        }
-                    }
-                },
+                None => rows_aside(tile, &x[first..][..lanes * n]),
             }
         }
         K::run::<I, W>(scratch.each_mut().map(|tile| &mut tile[..]));
@@ -267,15 +260,7 @@ where
             }
             None => {
                 // SAFETY: each tile has its own rows.
-                let out = unsafe { out.range(first..first + lanes * n) };
-                match T::direct_mut(out) {
-                    Some(out) => transpose(out, n, tile.as_flattened(), W, n, lanes),
-                    None => {
-                        for (l, out) in out.chunks_mut(n).enumerate() {
-                            out.iter_mut().zip(tile).for_each(|(o, t)| *o = T::down(t[l]));
-                        }
-                    }
-                }
+                rows_back(unsafe { out.range(first..first + lanes * n) }, tile);
             }
         }
     }

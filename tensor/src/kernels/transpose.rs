@@ -40,6 +40,38 @@ pub fn transpose<T: Element>(out: &mut [T], out_stride: usize, x: &[T], x_stride
     }
 }
 
+/// Rows side by side, in the precision that kernels compute in: element `i` of row `l` goes to `tile[i][l]`. Where rows
+/// are missing there is 0.
+pub(super) fn rows_aside<T: Element, const W: usize>(tile: &mut [[T::Compute; W]], x: &[T]) {
+    let n = tile.len();
+    let rows = x.len() / n;
+    if rows < W {
+        tile.as_flattened_mut().fill(T::Compute::default());
+    }
+    match T::direct(x) {
+        Some(x) => transpose(tile.as_flattened_mut(), W, x, n, rows, n),
+        None => {
+            for (l, x) in x.chunks_exact(n).enumerate() {
+                tile.iter_mut().zip(x).for_each(|(t, v)| t[l] = v.up());
+            }
+        }
+    }
+}
+
+/// The reverse of [`rows_aside`].
+pub(super) fn rows_back<T: Element, const W: usize>(out: &mut [T], tile: &[[T::Compute; W]]) {
+    let n = tile.len();
+    let rows = out.len() / n;
+    match T::direct_mut(out) {
+        Some(out) => transpose(out, n, tile.as_flattened(), W, n, rows),
+        None => {
+            for (l, out) in out.chunks_exact_mut(n).enumerate() {
+                out.iter_mut().zip(tile).for_each(|(o, t)| *o = T::down(t[l]));
+            }
+        }
+    }
+}
+
 /// Turns a block: its first element and the distance of its rows, and the same of what is written.
 type Block<T> = unsafe fn(*const T, usize, *mut T, usize);
 

@@ -30,6 +30,7 @@ pub(crate) struct Entry {
 /// let leaf = w.edge().variable().unwrap();
 /// let grads = w.square().sum().backward();
 /// assert_eq!(grads.iter().next().unwrap().0.unwrap().id, leaf);
+/// assert_eq!(w.identity(), Some(leaf));
 /// ```
 pub trait Variable {
     /// How it relates to the tape.

@@ -139,7 +139,7 @@ fn trajectories_are_those_of_pytorch_and_numpy() {
     }
     assert_eq!(expected.len(), 56);
     // In F32 rounding adds up, and near the minimum some of the rules magnify it.
-    for (dtype, tolerance, steps) in [(DType::F64, 1e-10, 60), (DType::F32, 1e-3, 20)] {
+    for (dtype, tolerance, steps) in [(DType::F64, 1e-10, 60), (DType::F32, 2e-3, 20)] {
         for (&name, snapshots) in &expected {
             let problem = Problem::new(name.starts_with("zero_"), dtype);
             let mut opt = optimizer(name, &problem);

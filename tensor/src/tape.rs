@@ -489,6 +489,14 @@ pub enum Contribution {
 }
 
 /// An operation that adds to its first input.
+///
+/// ```
+/// use wengert_tensor::dispatch::Attrs;
+/// use wengert_tensor::tape::{Addition, Contribution};
+/// use wengert_tensor::{registry, tensor};
+/// let add = Addition { op: registry::find("add").unwrap(), attrs: Attrs::NONE, rest: vec![tensor![1.0].into()] };
+/// assert!(matches!(Contribution::Into(Box::new(add)), Contribution::Into(add) if add.rest.len() == 1));
+/// ```
 pub struct Addition {
     /// The operation.
     pub op: &'static Op,

@@ -31,7 +31,7 @@ pub struct Axis {
     pub step: usize,
     /// What each window shows.
     pub spans: Vec<Span>,
-    /// How windows slide, where they do.
+    /// How windows slide, where they do, and a line of them can be sorted in little memory.
     pub window: Option<Window>,
 }
 
@@ -44,7 +44,12 @@ impl Axis {
             let start = if inside.is_empty() { 0 } else { w.position(o, inside.start) };
             Span { start, len: inside.len(), counted: if count_padding { reach } else { inside.len() } }
         };
-        Axis { size: w.size, step: w.dilation, spans: (0..w.output).map(span).collect(), window: Some(*w) }
+        // A few windows far apart, or reaching far into the padding, are looked at one by one.
+        let sorted = (w.output.saturating_add(SIDE)).saturating_mul(w.stride);
+        let reach = w.kernel.saturating_mul(w.dilation);
+        let small = sorted.saturating_add(reach) <= w.size.saturating_mul(4).saturating_add(1 << 10);
+        let spans = (0..w.output).map(span).collect();
+        Axis { size: w.size, step: w.dilation, spans, window: small.then_some(*w) }
     }
 
     /// No windows: there is nothing to pool.

@@ -144,22 +144,22 @@ macro_rules! whole {
             #[inline(always)]
             fn wrapping_neg(self) -> $t { <$t>::wrapping_neg(self) }
             #[inline(always)]
-            #[allow(unused_comparisons)]
+            #[allow(unused_comparisons)] // unsigned types have nothing below 0
             fn wrapping_abs(self) -> $t { if self < 0 { self.wrapping_neg() } else { self } }
             #[inline(always)]
-            #[allow(unused_comparisons)]
+            #[allow(unused_comparisons)] // unsigned types have nothing below 0
             fn sign(self) -> $t { (self > 0) as $t - (self < 0) as $t }
             #[inline(always)]
             fn div_trunc(self, other: $t) -> $t { self.wrapping_div(other) }
             #[inline(always)]
-            #[allow(unused_comparisons)]
+            #[allow(unused_comparisons)] // unsigned types have nothing below 0
             fn div_floor(self, other: $t) -> $t {
                 let rest = self.wrapping_rem(other);
                 let down = rest != 0 && (rest < 0) != (other < 0);
                 self.wrapping_div(other).wrapping_sub(down as $t)
             }
             #[inline(always)]
-            #[allow(unused_comparisons)]
+            #[allow(unused_comparisons)] // unsigned types have nothing below 0
             fn rem_floor(self, other: $t) -> $t {
                 let rest = self.wrapping_rem(other);
                 if rest != 0 && (rest < 0) != (other < 0) { rest.wrapping_add(other) } else { rest }

@@ -333,7 +333,7 @@ fn largest<T: Element>(x: &[T], mut lines: impl Iterator<Item = usize>, step: us
 #[inline(always)]
 fn exceeds<T: Element>(v: T, best: T) -> bool {
     // `v != v` says that it is NaN, in every precision.
-    #[allow(clippy::eq_op)]
+    #[allow(clippy::eq_op)] // only NaN differs from itself
     let nan = (v != v) & (best == best);
     (v > best) | nan
 }

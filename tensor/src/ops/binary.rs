@@ -102,7 +102,7 @@ macro_rules! binary {
                 struct Body;
                 impl BinaryBody for Body {
                     #[inline(always)]
-                    #[allow(unused_variables)]
+                    #[allow(unused_variables)] // some entries use none
                     fn eval<R: Real>($x: R, $y: R, numbers: &[f64]) -> R {
                         bind_numbers!(numbers $($($p),+)?);
                         $eval
@@ -114,7 +114,7 @@ macro_rules! binary {
                     let numbers = [$($(call.attrs().float(stringify!($p))),+)?];
                     elementwise::zip(call, &TABLE, &numbers)
                 }
-                #[allow(unused_variables)]
+                #[allow(unused_variables)] // some entries use none
                 fn vjp(cx: &mut $crate::tape::Vjp<'_>) {
                     $($(let $p = cx.attrs().float(stringify!($p));)+)?
                     let g = cx.g();
@@ -131,7 +131,7 @@ macro_rules! binary {
                         cx.give(1, gradient);
                     }
                 }
-                #[allow(unused_mut)]
+                #[allow(unused_mut)] // some entries have no attributes
                 fn attrs(_generator: &mut Gen) -> Attrs {
                     let mut attrs = Attrs::NONE;
                     $($(attrs = attrs.with(stringify!($p), _generator.pick(&[$($pv as f64),+]));)+)?
@@ -144,7 +144,7 @@ macro_rules! binary {
                     let attrs = attrs(g);
                     vec![Sample::new([x, y], attrs)]
                 }
-                #[allow(unused_variables)]
+                #[allow(unused_variables)] // some entries use none
                 fn specials(g: &mut Gen) -> Vec<Sample> {
                     let (point, call) = (Shape::scalar(), attrs(g));
                     $($(let $p = call.float(stringify!($p));)+)?

@@ -6,7 +6,7 @@
 use crate::kernels::gemm::{self, Matrix, Product};
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::softmax::{fold, largest};
+use crate::kernels::softmax::{exponentials_and_sum, largest};
 use crate::par::{Par, SharedMut};
 
 /// Rows of queries that are worked on at once.
@@ -154,10 +154,7 @@ impl<T: Precise> Loop for Online<'_, T> {
         let top = Lane::select(before.lt(here), here, before);
         // While a row has seen no key its largest score is negative infinity, which cannot be subtracted.
         let shift = Lane::select(top.eq(Lane::lit(f64::NEG_INFINITY)), Lane::lit(0.0), top);
-        for v in self.scores.iter_mut() {
-            *v = (Lane::<T, I>::new(*v) - shift).exp().0;
-        }
-        let sum = fold(self.scores, Lane::<T, I>::lit(0.0), |a, x| a + Lane::new(x), |a, b| a + b);
+        let sum = exponentials_and_sum(self.scores, shift);
         let fade = (before - shift).exp();
         if fade.0 != T::one() {
             self.out.iter_mut().for_each(|v| *v = (Lane::<T, I>::new(*v) * fade).0);

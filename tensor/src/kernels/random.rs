@@ -63,7 +63,7 @@ fn fill<T: Send>(out: &mut [T], key: u64, counter: u64, par: &Par, f: impl Fn(us
 /// A float in `[0, 1)` from the upper `digits` bits of a number: each multiple of `2^-digits` is as likely as any other.
 #[inline]
 fn unit(number: u64, digits: u32) -> f64 {
-    (number >> (64 - digits)) as f64 * (-f64::from(digits)).exp2()
+    (number >> (64 - digits)) as f64 / (1u64 << digits) as f64
 }
 
 /// A float in `[0, 1)` with all the digits of an `f64`.
@@ -94,7 +94,7 @@ pub fn uniform<T: Element>(out: &mut [T], low: f64, high: f64, key: u64, counter
 pub fn normal<T: Element>(out: &mut [T], mean: f64, std: f64, key: u64, counter: u64, par: &Par) {
     fill(out, key, counter, par, |_, number| {
         // The middles of 2^52 equal steps: neither 0 nor 1, and symmetric.
-        let p = ((number >> 12) as f64 + 0.5) * (-52f64).exp2();
+        let p = ((number >> 12) as f64 + 0.5) / (1u64 << 52) as f64;
         T::from_f64(mean + std * normal_quantile(p))
     });
 }

@@ -90,13 +90,22 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
     for stretch in x.chunks(STRETCH) {
         let mut acc = [start; LANES];
         let mut nan = acc;
-        let (wide, rest) = stretch.as_chunks::<LANES>();
-        for w in wide {
-            for i in 0..LANES {
-                let v = Lane::<T, I>::new(w[i]);
-                acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), v).0;
-                if B::NAN_APART {
-                    nan[i] = Lane::select(v.is_nan(), v, Lane::<T, I>::new(nan[i])).0;
+        let (wide, mut rest) = stretch.as_chunks::<LANES>();
+        if B::NAN_APART {
+            // Two at a time: one comparison finds NaN in either.
+            let (pairs, single) = wide.as_chunks::<2>();
+            for [a, b] in pairs {
+                for i in 0..LANES {
+                    let (a, b) = (Lane::<T, I>::new(a[i]), Lane::<T, I>::new(b[i]));
+                    acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), B::fold_numbers(a, b)).0;
+                    nan[i] = Lane::select(a.is_nan() | b.is_nan(), a + b, Lane::<T, I>::new(nan[i])).0;
+                }
+            }
+            rest = &stretch[stretch.len() - rest.len() - single.len() * LANES..];
+        } else {
+            for w in wide {
+                for i in 0..LANES {
+                    acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), Lane::new(w[i])).0;
                 }
             }
         }
@@ -104,7 +113,9 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
         if B::NAN_APART {
             acc.iter_mut().zip(settled(nan)).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
         }
-        acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
+        for rest in rest.chunks(LANES) {
+            acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
+        }
         total = Floats::<B, I>::join(total, lanes::join::<T, Floats<B, I>>(acc));
     }
     total

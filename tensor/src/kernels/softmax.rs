@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 
 use crate::dtype::Element;
+use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::transpose::{rows_aside, rows_back};
-use crate::kernels::{copy, elementary, lanes};
+use crate::kernels::{copy, elementary};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
 
@@ -279,13 +280,12 @@ where
             let Rows(out, g, y, n) = self;
             let rows = g.chunks_exact(n).zip(y.chunks_exact(n));
             for (out, (g, y)) in out.chunks_exact_mut(n).zip(rows) {
-                let mut acc = [T::Compute::default(); lanes::LANES];
-                let ((gs, g_rest), (ys, y_rest)) =
-                    (g.as_chunks::<{ lanes::LANES }>(), y.as_chunks::<{ lanes::LANES }>());
+                let mut acc = [T::Compute::default(); LANES];
+                let ((gs, g_rest), (ys, y_rest)) = (g.as_chunks::<{ LANES }>(), y.as_chunks::<{ LANES }>());
                 for (g, y) in gs.iter().zip(ys) {
                     add_terms::<T, LOG>(&mut acc, g, y);
                 }
-                let mut acc = lanes::settled(acc);
+                let mut acc = settled(acc);
                 add_terms::<T, LOG>(&mut acc, g_rest, y_rest);
                 let sum = lanes::join::<_, lanes::Plus>(acc);
                 for (o, (g, y)) in out.iter_mut().zip(g.iter().zip(y)) {
@@ -382,25 +382,23 @@ pub(super) fn in_compute<T: Element, R>(
     result
 }
 
-const LANES: usize = 16;
-
-/// Folds a row with as many accumulators as a wide register has places.
-#[inline(always)]
-pub(super) fn fold<T: Precise, R: Copy>(row: &[T], start: R, f: impl Fn(R, T) -> R, join: impl Fn(R, R) -> R) -> R {
-    let mut acc = [start; LANES];
-    let (wide, rest) = row.as_chunks::<LANES>();
-    for w in wide {
-        acc.iter_mut().zip(w).for_each(|(a, &x)| *a = f(*a, x));
-    }
-    acc.iter_mut().zip(rest).for_each(|(a, &x)| *a = f(*a, x));
-    acc.into_iter().reduce(join).expect("there are lanes")
-}
-
 /// The largest element of a row, NaN aside; negative infinity where there is none.
 #[inline(always)]
 pub(super) fn largest<T: Precise, I: Isa>(row: &[T]) -> Lane<T, I> {
-    let larger = |a: Lane<T, I>, b: Lane<T, I>| Lane::select(a.lt(b), b, a);
-    fold(row, Lane::lit(f64::NEG_INFINITY), |a, x| larger(a, Lane::new(x)), larger)
+    #[inline(always)]
+    fn larger<T: Precise, I: Isa>(a: T, b: T) -> T {
+        let (a, b) = (Lane::<T, I>::new(a), Lane::new(b));
+        Lane::select(a.lt(b), b, a).0
+    }
+    let mut acc = [Lane::<T, I>::lit(f64::NEG_INFINITY).0; LANES];
+    let (wide, rest) = row.as_chunks::<LANES>();
+    for w in wide {
+        for i in 0..LANES {
+            acc[i] = larger::<T, I>(acc[i], w[i]);
+        }
+    }
+    let acc = settled(acc);
+    Lane::new(rest.iter().chain(&acc).fold(Lane::<T, I>::lit(f64::NEG_INFINITY).0, |a, &x| larger::<T, I>(a, x)))
 }
 
 /// The largest element of a row (NaN aside), and the logarithm of the sum of `exp(x - largest)`.
@@ -411,11 +409,41 @@ pub(super) fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
         #[inline(always)]
         fn run<I: Isa>(self) -> (T, T) {
             let max = largest::<T, I>(self.0);
-            let sum = fold(self.0, Lane::lit(0.0), |a, x| a + (Lane::new(x) - max).exp(), |a, b| a + b);
-            (max.0, sum.ln().0)
+            let zero = Lane::<T, I>::lit(0.0);
+            let mut sums = [zero.0; LANES];
+            let (wide, rest) = self.0.as_chunks::<LANES>();
+            for w in wide {
+                for i in 0..LANES {
+                    sums[i] = sums[i] + (Lane::<T, I>::new(w[i]) - max).exp().0;
+                }
+            }
+            let mut sums = settled(sums);
+            for (sum, &v) in sums.iter_mut().zip(rest) {
+                *sum = *sum + (Lane::<T, I>::new(v) - max).exp().0;
+            }
+            (max.0, Lane::<T, I>::new(lanes::join::<T, lanes::Plus>(sums)).ln().0)
         }
     }
     simd::run(Run(row))
+}
+
+/// Replaces each element `x` of a row by `exp(x - shift)`. Returns their sum, which is taken in the same pass.
+#[inline(always)]
+pub(super) fn exponentials_and_sum<T: Precise, I: Isa>(row: &mut [T], shift: Lane<T, I>) -> Lane<T, I> {
+    let mut sums = [T::zero(); LANES];
+    let (wide, rest) = row.as_chunks_mut::<LANES>();
+    for w in wide {
+        for i in 0..LANES {
+            w[i] = (Lane::<T, I>::new(w[i]) - shift).exp().0;
+            sums[i] = sums[i] + w[i];
+        }
+    }
+    let mut sums = settled(sums);
+    for (sum, v) in sums.iter_mut().zip(rest) {
+        *v = (Lane::<T, I>::new(*v) - shift).exp().0;
+        *sum = *sum + *v;
+    }
+    Lane::new(lanes::join::<T, lanes::Plus>(sums))
 }
 
 /// Replaces a row by its softmax.
@@ -426,21 +454,9 @@ pub(super) fn exponentials<T: Precise>(row: &mut [T]) {
         #[inline(always)]
         fn run<I: Isa>(self) {
             let max = largest::<T, I>(self.0);
-            let zero = Lane::<T, I>::lit(0.0);
-            // The sum is taken in the pass that makes the exponentials.
-            let mut sums = [zero; LANES];
-            let mut exponentials = |row: &mut [T]| {
-                for (sum, v) in sums.iter_mut().zip(row) {
-                    let e = (Lane::<T, I>::new(*v) - max).exp();
-                    *sum = *sum + e;
-                    *v = e.0;
-                }
-            };
-            let (wide, rest) = self.0.as_chunks_mut::<LANES>();
-            wide.iter_mut().for_each(|row| exponentials(row));
-            exponentials(rest);
+            let sum = exponentials_and_sum::<T, I>(self.0, max);
             // One division for the row: a product per element is several times as fast.
-            let scale = Lane::lit(1.0) / sums.into_iter().fold(zero, |a, b| a + b);
+            let scale = Lane::lit(1.0) / sum;
             for v in self.0.iter_mut() {
                 *v = (Lane::<T, I>::new(*v) * scale).0;
             }

@@ -8,7 +8,9 @@ use smallvec::SmallVec;
 use super::lattice::Lattice;
 use super::{Parts, Sums};
 use crate::kernels::gemm::blocked::strips;
-use crate::kernels::gemm::tile::{Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Plus, Right, Target, Tiles};
+use crate::kernels::gemm::tile::{
+    Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Plus, Registers, Right, Target, Tiles,
+};
 use crate::kernels::scratch::Scratch;
 use crate::par::{Par, SharedMut};
 
@@ -38,13 +40,11 @@ pub struct Kernel<'a, T> {
 }
 
 /// How tiles lie in a slice of outputs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Tiling {
-    /// Registers along a row of outputs.
+    /// Registers along rows of outputs, from row to row.
     Rows,
-    /// A register for each of some rows.
-    Stacks,
-    /// Along the cells, from row to row; what lies between rows is not kept.
+    /// Along the cells; what lies between rows is not kept.
     Flow,
 }
 
@@ -53,12 +53,12 @@ struct Panel {
     /// The cell that the first output's kernel is counted from, and its place in the output plane.
     cell: usize,
     out: usize,
-    /// Outputs (in a flow: cells).
+    /// Outputs of a flow, with the cells between rows.
     columns: usize,
+    /// Registers there are, where each begins in cells and in the output, and the lanes of each.
     registers: usize,
-    /// The distances between registers in cells, and in the output; and the lanes of each.
-    step: usize,
-    out_step: usize,
+    cells: Registers,
+    outs: Registers,
     widths: [usize; MOST_REGISTERS],
 }
 
@@ -69,93 +69,68 @@ struct Panels<'a> {
     steps: [usize; 3],
     to: &'a Place,
     lanes: usize,
-    wide: usize,
+    registers: usize,
 }
 
 impl Panels<'_> {
     /// The way that wastes the fewest lanes.
     fn new<'a, T>(lattice: &Lattice, to: &'a Place, tiles: &Tiles<T>) -> Panels<'a> {
         let (outputs, steps) = (lattice.outputs(), lattice.steps());
-        let (lanes, wide) = (tiles.lanes, tiles.columns());
+        let lanes = tiles.lanes;
         let [_, high, row] = outputs;
         let in_rows = row as f64 / row.next_multiple_of(lanes) as f64;
         let flowing = (high * row) as f64 / ((high - 1) * steps[1] + row).next_multiple_of(lanes) as f64;
         // Outputs that are not neighbours go by way of the flow's buffer.
-        let tiling = match to.steps[2] {
-            1 if in_rows + 0.02 >= flowing => {
-                if row <= lanes {
-                    Tiling::Stacks
-                } else {
-                    Tiling::Rows
-                }
-            }
-            _ => Tiling::Flow,
-        };
-        Panels { tiling, outputs, steps, to, lanes, wide }
+        let tiling = if to.steps[2] == 1 && in_rows + 0.02 >= flowing { Tiling::Rows } else { Tiling::Flow };
+        Panels { tiling, outputs, steps, to, lanes, registers: tiles.registers }
     }
 
-    /// Panels of a slice of outputs.
-    fn in_slice(&self) -> usize {
+    /// Registers of a row, and of a slice of outputs.
+    fn in_slice(&self) -> [usize; 2] {
         let [_, high, row] = self.outputs;
         match self.tiling {
-            Tiling::Rows => high * row.div_ceil(self.wide),
-            Tiling::Stacks => high.div_ceil(self.wide / self.lanes),
-            Tiling::Flow => ((high - 1) * self.steps[1] + row).div_ceil(self.wide),
+            Tiling::Rows => [row.div_ceil(self.lanes), high * row.div_ceil(self.lanes)],
+            Tiling::Flow => [0, ((high - 1) * self.steps[1] + row).div_ceil(self.lanes)],
         }
     }
 
     fn len(&self) -> usize {
-        self.outputs[0] * self.in_slice()
+        self.outputs[0] * self.in_slice()[1].div_ceil(self.registers)
     }
 
     fn get(&self, i: usize) -> Panel {
-        let ([_, high, row], each) = (self.outputs, self.in_slice());
-        let (z, i) = (i / each, i % each);
+        let ([_, high, row], [across, count]) = (self.outputs, self.in_slice());
+        let each = count.div_ceil(self.registers);
+        let (z, first) = (i / each, i % each * self.registers);
+        let registers = self.registers.min(count - first);
         let (cells, outs) = (self.steps, self.to.steps);
         let (cell, out) = (z * cells[0], self.to.first + z * outs[0]);
-        let widths = |columns: usize| std::array::from_fn(|j| columns.saturating_sub(j * self.lanes).min(self.lanes));
-        match self.tiling {
-            Tiling::Rows => {
-                let across = row.div_ceil(self.wide);
-                let (y, x) = (i / across, i % across * self.wide);
-                let columns = self.wide.min(row - x);
-                Panel {
-                    cell: cell + y * cells[1] + x,
-                    out: out + y * outs[1] + x,
-                    columns,
-                    registers: columns.div_ceil(self.lanes),
-                    step: self.lanes,
-                    out_step: self.lanes,
-                    widths: widths(columns),
-                }
-            }
-            Tiling::Stacks => {
-                let y = i * (self.wide / self.lanes);
-                let registers = (self.wide / self.lanes).min(high - y);
-                Panel {
-                    cell: cell + y * cells[1],
-                    out: out + y * outs[1],
-                    columns: row,
-                    registers,
-                    step: cells[1],
-                    out_step: outs[1],
-                    widths: [row; MOST_REGISTERS],
-                }
-            }
-            Tiling::Flow => {
-                let from = i * self.wide;
-                let columns = self.wide.min((high - 1) * cells[1] + row - from);
-                Panel {
-                    cell: cell + from,
-                    out,
-                    columns,
-                    registers: columns.div_ceil(self.lanes),
-                    step: self.lanes,
-                    out_step: self.lanes,
-                    widths: [self.lanes; MOST_REGISTERS],
-                }
-            }
+        let in_line = std::array::from_fn(|j| j * self.lanes);
+        if self.tiling == Tiling::Flow {
+            let from = first * self.lanes;
+            let columns = (registers * self.lanes).min((high - 1) * cells[1] + row - from);
+            let widths = [self.lanes; MOST_REGISTERS];
+            return Panel { cell: cell + from, out, columns, registers, cells: in_line, outs: in_line, widths };
         }
+        let place = |j: usize| ((first + j) / across, (first + j) % across * self.lanes);
+        let (top, left) = place(0);
+        let mut panel = Panel {
+            cell: cell + top * cells[1] + left,
+            out: out + top * outs[1] + left,
+            columns: 0,
+            registers,
+            cells: in_line,
+            outs: in_line,
+            widths: [0; MOST_REGISTERS],
+        };
+        for j in 0..registers {
+            let (y, x) = place(j);
+            // A register further on may begin further left, in a later row.
+            panel.cells[j] = (y - top) * cells[1] + x - left;
+            panel.outs[j] = (y - top) * outs[1] + x - left;
+            panel.widths[j] = self.lanes.min(row - x);
+        }
+        panel
     }
 
     /// Calls `f` with the outputs among the cells of a panel of a flow: their number within the panel, their place, and
@@ -248,22 +223,23 @@ pub fn sweep<T: Sums>(
                 for panel in &of_task {
                     // Where no kernel position has to do with the outputs, there are no cells.
                     let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
-                    let right = Right::Scattered(cells, k.places.as_ptr(), panel.step);
-                    let run = |start, stride, step| {
-                        let target = Target { start, stride, step, widths: panel.widths, plus };
+                    let right = Right::Scattered(cells, k.places.as_ptr(), panel.cells);
+                    let run = |start, stride| {
+                        let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
                         // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a
                         // panel on it lies in the part, registers that are read whole in the next part or the slack.
                         // There are `height` lines of `depth` weights, and the target is checked by the caller.
                         unsafe { (tiles.run)(height, panel.registers, Inner::of(depth), left, right, target) };
                     };
-                    if !matches!(panels.tiling, Tiling::Flow) {
-                        let last = panel.out_step * (panel.registers - 1) + panel.widths[panel.registers - 1];
+                    if panels.tiling == Tiling::Rows {
+                        let ends = panel.outs.iter().zip(panel.widths).map(|(at, width)| at + width);
+                        let last = ends.take(panel.registers).max().expect("a register");
                         assert!(plane + (height - 1) * to.elements + panel.out + last <= out.len);
                         // SAFETY: within the output, as just found; each task writes its own outputs.
-                        run(unsafe { out.start().add(plane + panel.out) }, to.elements, panel.out_step);
+                        run(unsafe { out.start().add(plane + panel.out) }, to.elements);
                         continue;
                     }
-                    run(sums.as_mut_ptr().cast(), MOST_COLUMNS, panel.out_step);
+                    run(sums.as_mut_ptr().cast(), MOST_COLUMNS);
                     panels.for_runs(panel, |from, place, count| {
                         for (r, sums) in sums[..height].iter().enumerate() {
                             let start = plane + r * to.elements + place;

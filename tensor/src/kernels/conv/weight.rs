@@ -77,8 +77,8 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
                             // found, and each task writes its own rows of them.
                             unsafe {
                                 let (start, widths) = (shared.start().add(start), tiles.widths(columns));
-                                let (stride, step, plus) = (filters, tiles.lanes, Plus::Target);
-                                let to = Target { start, stride, step, widths, plus };
+                                let (stride, registers, plus) = (filters, tiles.in_line(), Plus::Target);
+                                let to = Target { start, stride, registers, widths, plus };
                                 (tiles.run)(height, panel / tiles.lanes, inner, left, right, to);
                             }
                         }

@@ -1,8 +1,8 @@
 //! A product block by block, so that what is used again is still in a cache.
 //!
 //! The right operand is brought into panels as wide as a tile, all threads together; then each task computes a block
-//! of the result, slab by slab of the inner axis. A strip of the left operand stays in the first cache while the
-//! panels go by, which stay in the second. What lies well already, and is small, is read where it lies.
+//! of the result, slab by slab of the inner axis. A panel stays in the first cache while the strips of the left operand
+//! go by, which stay in the second. What lies well already, and is small, is read where it lies.
 
 use super::pack;
 use super::tile::{Inner, Left, Plus, Right, Target, Tiled, Tiles};
@@ -11,15 +11,18 @@ use crate::dtype::Element;
 use crate::kernels::scratch::Scratch;
 use crate::par::{Par, SharedMut};
 
-/// Bytes of a line of the left operand that are worked on at a time.
-const DEPTH: usize = 1536;
+/// Bytes of a panel that are worked on at a time, and most positions of the inner axis.
+const PANEL: usize = 16 << 10;
+const DEPTH: usize = 512;
 
-/// Most panels, and most strips of rows, in a task.
-const PANELS: usize = 7;
-const STRIPS: usize = 8;
+/// Most rows in a task. There are as many panels as there may be, since a task packs its rows itself.
+const ROWS: usize = 192;
 
 /// The number of tasks below which blocks become smaller.
 const TASKS: usize = 8;
+
+/// Bytes after which lines fall into the same places of the first cache.
+const PAGE: usize = 1 << 12;
 
 /// Bytes that fit into the first cache beside others.
 const NEAR: usize = 1 << 14;
@@ -46,7 +49,7 @@ impl<T: Tiled> Plan<T> {
     fn new(p: &Problem<'_, T>) -> Plan<T> {
         let (tiles, bytes) = (T::tiles(), size_of::<T>());
         let wide = tiles.panel(p.n);
-        let (mut strips, mut panels) = (STRIPS, PANELS);
+        let (mut strips, mut panels) = (ROWS / tiles.rows, p.n.div_ceil(wide));
         let tasks = |strips: usize, panels: usize| p.m.div_ceil(strips * tiles.rows) * p.n.div_ceil(panels * wide);
         while tasks(strips, panels) < TASKS && strips + panels > 2 {
             match panels == 1 || strips > 1 && strips * tiles.rows > panels * wide {
@@ -54,15 +57,19 @@ impl<T: Tiled> Plan<T> {
                 false => panels = panels.div_ceil(2),
             }
         }
+        let depth = p.k.div_ceil(p.k.div_ceil((PANEL / (wide * bytes)).min(DEPTH)));
         let lies = p.a.column_stride == 1 || p.a.row_stride == 1 && p.a.column_stride >= 0;
+        // Lines that are about a multiple of a page apart meet in few places of the first cache.
+        let apart = p.a.row_stride.unsigned_abs() * bytes % PAGE;
+        let meet = p.a.column_stride != 1 || apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;
         let whole = p.b.column_stride == 1 && p.b.row_stride >= 0 && p.n.is_multiple_of(tiles.lanes);
         Plan {
             tiles,
             wide,
-            depth: p.k.div_ceil(p.k.div_ceil(DEPTH / bytes)),
+            depth,
             rows: strips * tiles.rows,
             panels,
-            pack_left: !lies || p.n > 2 * wide && p.m * p.k * bytes > NEAR,
+            pack_left: !lies || meet && p.n > 2 * wide && p.m * p.k * bytes > NEAR,
             pack_right: !whole || p.m > 2 * tiles.rows && p.k * p.n * bytes > NEAR,
         }
     }
@@ -108,29 +115,29 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
             if plan.pack_left {
                 a = pack::lines(own, a, rows, depth);
             }
-            for (i, height) in strips(rows, tiles.rows) {
-                let left = a.left(i, height);
-                for j in panel..end {
-                    let first = j * wide;
-                    let columns = wide.min(p.n - first);
-                    let registers = columns.div_ceil(tiles.lanes);
-                    let right = match plan.pack_right {
-                        true => {
-                            let width = registers * tiles.lanes;
-                            Right::Strided(packed[first * p.k + at * width..].as_ptr(), width)
-                        }
-                        false => {
-                            let b = p.b.from(at, first);
-                            Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
-                        }
-                    };
+            for j in panel..end {
+                let first = j * wide;
+                let columns = wide.min(p.n - first);
+                let registers = columns.div_ceil(tiles.lanes);
+                let right = match plan.pack_right {
+                    true => {
+                        let width = registers * tiles.lanes;
+                        Right::Strided(packed[first * p.k + at * width..].as_ptr(), width)
+                    }
+                    false => {
+                        let b = p.b.from(at, first);
+                        Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
+                    }
+                };
+                for (i, height) in strips(rows, tiles.rows) {
+                    let left = a.left(i, height);
                     let start = p.start + (row + i) * p.stride + first;
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
                     // the right operand is read in place its columns are whole registers, too.
                     unsafe {
                         let plus = if p.add || at > 0 { Plus::Target } else { Plus::Nothing };
                         let (start, widths) = (c.start().add(start), tiles.widths(columns));
-                        let to = Target { start, stride: p.stride, step: tiles.lanes, widths, plus };
+                        let to = Target { start, stride: p.stride, registers: tiles.in_line(), widths, plus };
                         (tiles.run)(height, registers, Inner::of(depth), left, right, to);
                     }
                 }
@@ -143,7 +150,10 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
 pub(in crate::kernels) fn strips(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut row = 0;
     std::iter::from_fn(move || {
-        let height = most.min(1 << (rows - row).checked_ilog2()?);
+        let left = rows - row;
+        let power = |n: usize| Some(1 << n.checked_ilog2()?);
+        // Two rows by themselves would not fill the pipeline.
+        let height = if left >= most && left != most + 2 { most } else { power(left)?.min(power(most)?) };
         row += height;
         Some((row - height, height))
     })

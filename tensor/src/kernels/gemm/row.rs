@@ -6,6 +6,7 @@ use crate::kernels::elementary::mul_add;
 use crate::kernels::number::Precise;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::vector::{Registers, Vector, VectorLoop};
 use crate::par::{GRAIN, Par, SharedMut};
 
 /// Columns that are combined at a time.
@@ -47,32 +48,39 @@ impl<T: Precise> Loop for Combine<'_, T> {
     }
 }
 
-/// The inner product of two runs.
+/// The inner product of two runs of equal length.
 struct Dot<'a, T>(&'a [T], &'a [T]);
 
-impl<T: Precise> Loop for Dot<'_, T> {
+/// Registers of sums that do not wait for each other, and most lanes of a register.
+const SUMS: usize = 4;
+const LANES: usize = 16;
+
+impl<T: Precise> VectorLoop<T> for Dot<'_, T> {
     type Output = T;
     #[inline(always)]
-    fn run<I: Isa>(self) -> T {
-        const LANES: usize = 64;
-        let mut sums = [T::zero(); LANES];
-        let ((a, a_rest), (b, b_rest)) = (self.0.as_chunks::<LANES>(), self.1.as_chunks::<LANES>());
-        for (a, b) in a.iter().zip(b) {
-            for i in 0..LANES {
-                sums[i] = mul_add::<T, I>(a[i], b[i], sums[i]);
+    unsafe fn run<V: Vector<Element = T>>(self) -> T {
+        let (n, a, b) = (self.0.len().min(self.1.len()), self.0.as_ptr(), self.1.as_ptr());
+        let mut lanes = [T::zero(); LANES];
+        // SAFETY: what is loaded lies below `n`, and no register has more lanes than there is room for.
+        unsafe {
+            let mut sums = [V::splat(T::zero()); SUMS];
+            let mut at = 0;
+            while at + SUMS * V::LANES <= n {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let at = at + i * V::LANES;
+                    *sum = V::load(a.add(at)).mul_add(V::load(b.add(at)), *sum);
+                }
+                at += SUMS * V::LANES;
             }
-        }
-        for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-            *sum = mul_add::<T, I>(a, b, *sum);
-        }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                sums[i] = sums[i] + sums[i + width];
+            let mut sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
+            while at < n {
+                let width = V::LANES.min(n - at);
+                sum = V::load_first(a.add(at), width).mul_add(V::load_first(b.add(at), width), sum);
+                at += width;
             }
-            width /= 2;
+            sum.store(lanes.as_mut_ptr());
         }
-        sums[0]
+        lanes.into_iter().fold(T::zero(), |a, b| a + b)
     }
 }
 
@@ -85,7 +93,7 @@ pub(super) fn takes<T>(p: &Problem<'_, T>) -> bool {
 ///
 /// # Safety
 /// As [`blocked::product`](super::blocked::product).
-pub(super) unsafe fn product<T: Precise + Element>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
+pub(super) unsafe fn product<T: Precise + Element + Registers>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
     let mut copy = Scratch::<T>::new(if p.a.column_stride == 1 { 0 } else { p.k });
     copy.iter_mut().enumerate().for_each(|(i, to)| *to = p.a.data[p.a.from(0, i).offset]);
     let a = if p.a.column_stride == 1 { &p.a.data[p.a.offset..][..p.k] } else { &copy[..] };
@@ -96,7 +104,8 @@ pub(super) unsafe fn product<T: Precise + Element>(p: &Problem<'_, T>, c: &Share
         par.chunks_mut(out, columns, |block, out| {
             for (j, out) in out.iter_mut().enumerate() {
                 let b = &p.b.data[p.b.from(0, block * columns + j).offset..][..p.k];
-                let dot = simd::run(Dot(a, b));
+                // SAFETY: the loop stays within its runs.
+                let dot = unsafe { T::run(Dot(a, b)) };
                 *out = if p.add { *out + dot } else { dot };
             }
         });

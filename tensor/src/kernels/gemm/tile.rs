@@ -59,9 +59,12 @@ impl<T> Left<T> {
 pub enum Right<T> {
     /// The first row, and the distance from row to row.
     Strided(*const T, usize),
-    /// What the rows' places are counted from, the place of each, and the distance from register to register.
-    Scattered(*const T, *const usize, usize),
+    /// What the rows' places are counted from, the place of each, and where each register lies in a row.
+    Scattered(*const T, *const usize, Registers),
 }
+
+/// Where each register of a row begins.
+pub type Registers = [usize; MOST_REGISTERS];
 
 /// Where a tile of the result goes.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +73,8 @@ pub struct Target<T> {
     pub start: *mut T,
     /// The distance from row to row.
     pub stride: usize,
-    /// The distance from register to register.
-    pub step: usize,
+    /// Where each register of a row begins.
+    pub registers: Registers,
     /// How many lanes of each register there are.
     pub widths: [usize; MOST_REGISTERS],
     /// What the sums are added to.
@@ -92,8 +95,7 @@ pub enum Plus<T> {
 /// Computes a tile of so many rows and registers.
 ///
 /// # Safety
-/// `rows` is a power of two up to [`Tiles::rows`] and `registers` is from 1 to
-/// [`Tiles::registers`]; the operands may be read as described, the right one's rows in whole
+/// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; the operands may be read as described, the right one's rows in whole
 /// registers, and the target's widths, at most [`Tiles::lanes`] each, may be read and written.
 pub type Run<T> = unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>);
 
@@ -101,7 +103,7 @@ pub type Run<T> = unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>);
 pub struct Tiles<T> {
     /// Elements in a register.
     pub lanes: usize,
-    /// Most rows of a tile: a power of two, as the rows of every tile are.
+    /// Most rows of a tile; lower ones have a power of two of rows.
     pub rows: usize,
     /// Most registers in a row of a tile.
     pub registers: usize,
@@ -110,15 +112,15 @@ pub struct Tiles<T> {
 }
 
 impl<T> Tiles<T> {
-    /// Most columns of a tile.
-    pub fn columns(&self) -> usize {
-        self.lanes * self.registers
-    }
-
     /// The columns of the panels that `columns` are cut into: as few panels as there may be, about equally wide.
     pub fn panel(&self, columns: usize) -> usize {
         let registers = columns.div_ceil(self.lanes).max(1);
         registers.div_ceil(registers.div_ceil(self.registers)) * self.lanes
+    }
+
+    /// Where the registers of neighbouring columns begin.
+    pub fn in_line(&self) -> Registers {
+        std::array::from_fn(|j| j * self.lanes)
     }
 
     /// The widths of the registers that `columns` neighbouring columns take.
@@ -152,12 +154,12 @@ impl<T: Copy, const L: usize> Rows<T> for Strided<T, L> {
 }
 
 #[derive(Clone, Copy)]
-struct Scattered<T>(*const T, *const usize, usize);
+struct Scattered<T>(*const T, *const usize, Registers);
 impl<T: Copy> Rows<T> for Scattered<T> {
     #[inline(always)]
     unsafe fn at(self, _: usize, p: usize, j: usize) -> *const T {
         // SAFETY: as above.
-        unsafe { self.0.add(*self.1.add(p) + j * self.2) }
+        unsafe { self.0.add(self.2[j]).add(*self.1.add(p)) }
     }
 }
 
@@ -204,7 +206,10 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(
         let mut sums = [[V::splat(V::Element::default()); N]; M];
         for segment in 0..inner.segments {
             for p in 0..inner.depth {
-                let b: [V; N] = std::array::from_fn(|j| V::load(right.at(segment, p, j)));
+                let mut b = [V::splat(V::Element::default()); N];
+                for (j, b) in b.iter_mut().enumerate() {
+                    *b = V::load(right.at(segment, p, j));
+                }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let a = V::splat(left.at(segment, i, p));
                     for (sum, b) in sums.iter_mut().zip(b) {
@@ -215,7 +220,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(
         }
         // One decision for all registers: a short inner axis takes no longer than this.
         let whole = to.widths[..N].iter().all(|&width| width == V::LANES);
-        let at = |i: usize, j: usize| to.start.add(i * to.stride + j * to.step);
+        let at = |i: usize, j: usize| to.start.add(i * to.stride + to.registers[j]);
         macro_rules! each {
             (|$i:pat_param, $j:pat_param, $sum:ident| $f:expr) => {
                 for (i, sums) in sums.iter_mut().enumerate() {
@@ -258,8 +263,8 @@ macro_rules! tiles {
                             let right = Strided::<_, LANES>(r, stride, inner.steps[1]);
                             tile::<$register, M, N>(inner, Lines(l, inner.steps[0]), right, to);
                         }
-                        (Left::Lines(l), Right::Scattered(r, places, step)) => {
-                            tile::<$register, M, N>(inner, Lines(l, 0), Scattered(r, places, step), to);
+                        (Left::Lines(l), Right::Scattered(r, places, registers)) => {
+                            tile::<$register, M, N>(inner, Lines(l, 0), Scattered(r, places, registers), to);
                         }
                         (Left::Columns(l, step), Right::Strided(r, stride)) => {
                             tile::<$register, M, N>(inner, Columns(l, step), Strided::<_, LANES>(r, stride, 0), to);
@@ -280,7 +285,7 @@ macro_rules! tiles {
     (@pick $rows:ident $registers:ident [$($m:literal)*] $n:tt $inner:ident $left:ident $right:ident $to:ident) => {
         match $rows {
             $($m => tiles!(@of $m $registers $n $inner $left $right $to),)*
-            _ => unreachable!("a tile has 1, 2, 4 or 8 rows"),
+            _ => unreachable!("a tile has a power of two of rows, or the most"),
         }
     };
     (@of $m:literal $registers:ident [$($n:literal)*] $inner:ident $left:ident $right:ident $to:ident) => {
@@ -297,9 +302,9 @@ tiles!(#[target_feature(enable = "avx512f,avx512vl,avx2,fma")] avx512_f32: f32, 
 #[cfg(target_arch = "x86_64")]
 tiles!(#[target_feature(enable = "avx512f,avx512vl,avx2,fma")] avx512_f64: f64, __m512d, 8 rows [1 2 4 8], 3 registers [1 2 3]);
 #[cfg(target_arch = "x86_64")]
-tiles!(#[target_feature(enable = "avx2,fma")] avx2_f32: f32, __m256, 4 rows [1 2 4], 3 registers [1 2 3]);
+tiles!(#[target_feature(enable = "avx2,fma")] avx2_f32: f32, __m256, 6 rows [1 2 4 6], 2 registers [1 2]);
 #[cfg(target_arch = "x86_64")]
-tiles!(#[target_feature(enable = "avx2,fma")] avx2_f64: f64, __m256d, 4 rows [1 2 4], 3 registers [1 2 3]);
+tiles!(#[target_feature(enable = "avx2,fma")] avx2_f64: f64, __m256d, 6 rows [1 2 4 6], 2 registers [1 2]);
 tiles!(plain_f32: f32, Plain<f32, 4>, 4 rows [1 2 4], 2 registers [1 2]);
 tiles!(plain_f64: f64, Plain<f64, 2>, 4 rows [1 2 4], 2 registers [1 2]);
 
@@ -332,10 +337,10 @@ mod tests {
     fn check<T: Copy + Default + PartialEq + std::fmt::Debug + num_traits::NumCast>(tiles: &Tiles<T>) {
         let number = |i: usize| T::from((i * 7 % 11) as i32 - 5).expect("a small number");
         let value = |x: T| x.to_f64().expect("a number");
-        let (depth, wide) = (9, tiles.columns());
+        let (depth, wide) = (9, tiles.lanes * tiles.registers);
         let a: Vec<T> = (0..tiles.rows * depth).map(number).collect();
         let b: Vec<T> = (0..2 * depth * wide).map(|i| number(i + 3)).collect();
-        for rows in [1, 2, 4, 8].into_iter().filter(|&r| r <= tiles.rows) {
+        for rows in [1, 2, 4, 8, tiles.rows].into_iter().filter(|&r| r <= tiles.rows) {
             for (registers, short) in (1..=tiles.registers).flat_map(|r| [(r, 0), (r, 1), (r, tiles.lanes - 1)]) {
                 let columns = registers * tiles.lanes - short;
                 let places: Vec<usize> = (0..depth).map(|p| p * 5 % depth * wide + p).collect();
@@ -345,7 +350,7 @@ mod tests {
                         false => Left::Columns(a.as_ptr(), tiles.rows),
                     };
                     let right = match scattered {
-                        true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.lanes),
+                        true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.in_line()),
                         false => Right::Strided(b.as_ptr(), wide),
                     };
                     let mut c = vec![number(8); rows * (wide + 2)];
@@ -354,7 +359,7 @@ mod tests {
                     unsafe {
                         let (start, stride, widths) = (c.as_mut_ptr(), wide + 2, tiles.widths(columns));
                         let plus = if add { Plus::Target } else { Plus::Nothing };
-                        let to = Target { start, stride, step: tiles.lanes, widths, plus };
+                        let to = Target { start, stride, registers: tiles.in_line(), widths, plus };
                         (tiles.run)(rows, registers, Inner::of(depth), left, right, to);
                     }
                     for (i, row) in c.chunks(wide + 2).enumerate() {

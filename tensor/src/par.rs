@@ -113,7 +113,11 @@ impl Par {
     /// # Panics
     /// If `f` does.
     pub fn for_each(&self, blocks: usize, f: impl Fn(usize) + Sync) {
-        self.for_each_with(blocks, || (), |(), i| f(i));
+        self.share(blocks, &|next| {
+            while let Some(i) = next() {
+                f(i);
+            }
+        });
     }
 
     /// [`for_each`](Self::for_each) with scratch memory, made once for each thread that takes part. What `f` finds in

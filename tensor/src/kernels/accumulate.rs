@@ -2,7 +2,7 @@
 //! sums of powers, counts.
 
 use crate::dtype::Element;
-use crate::kernels::copy::{strided_run, transpose};
+use crate::kernels::copy::{columns_as_rows, strided_run};
 use crate::kernels::elementary;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Precise, Real};
@@ -112,7 +112,7 @@ fn columns<T: Element, A: Accumulator<T::Compute>>(out: &mut [A], x: &[T], lanes
                         let row = &x[at as usize + from..][..width];
                         tile.iter_mut().zip(row).for_each(|(t, v)| *t = v.up());
                     }
-                    transpose(&tile, &mut turned);
+                    columns_as_rows(&tile, &mut turned);
                     acc.iter_mut().zip(&turned).for_each(|(a, column)| a.take(&column[..height]));
                 }
             }

@@ -117,8 +117,8 @@ impl Block {
         let (a, b) = (q.from(head, row), k.from(head / s.group, key).t());
         gemm::gemm(rows, s.width, keys, a, b, out, false, &Par::sequential());
         let (scale, never) = (<T as crate::Element>::from_f64(s.scale), T::neg_infinity());
+        simd::run(Scale(out, scale));
         for (i, out) in out.chunks_mut(keys).enumerate() {
-            out.iter_mut().for_each(|v| *v = *v * scale);
             match mask {
                 Mask::None => {}
                 Mask::Allowed(m) => out.iter_mut().zip(m.row(head, row + i, key, keys)).for_each(|(v, &allowed)| {
@@ -134,6 +134,17 @@ impl Block {
                 out[(row + i + 1).saturating_sub(key).min(keys)..].fill(never);
             }
         }
+    }
+}
+
+/// Multiplies elements.
+struct Scale<'a, T>(&'a mut [T], T);
+
+impl<T: Precise> Loop for Scale<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        self.0.iter_mut().for_each(|v| *v = *v * self.1);
     }
 }
 
@@ -203,7 +214,7 @@ pub fn attention<T: Precise + Product>(
         for (i, log_sum) in log_sums.iter_mut().enumerate() {
             if sums[i] != T::zero() {
                 let scale = sums[i].recip();
-                out[i * s.values..][..s.values].iter_mut().for_each(|v| *v = *v * scale);
+                simd::run(Scale(&mut out[i * s.values..][..s.values], scale));
             }
             *log_sum = largest[i] + sums[i].ln();
         }

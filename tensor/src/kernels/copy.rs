@@ -4,6 +4,7 @@ use crate::dtype::{DType, Element};
 use crate::kernels::map::BLOCK;
 use crate::kernels::operand::{Operand, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::transpose::{self, SIDE};
 use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
 use crate::shape::Shape;
@@ -46,13 +47,28 @@ pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par
         return;
     }
     let operand = Operand::new(x, layout, layout.shape());
+    if let Some(t) = operand.turned() {
+        let (bands, past) = (t.rows.div_ceil(SIDE), size_of_val(out) >= LARGE);
+        let matrices = out.len() / (t.rows * t.length);
+        let out = SharedMut::new(out);
+        return par.for_each(matrices * bands, |task| {
+            let (matrix, band) = (task / bands, task % bands * SIDE);
+            let (first, rows) = (matrix * t.rows + band, SIDE.min(t.rows - band));
+            // SAFETY: each task writes rows of its own.
+            let out = unsafe { out.range(first * t.length..(first + rows) * t.length) };
+            transpose::band(out, &x[t.start(first)..], t.step, t.length, rows, past);
+        });
+    }
     let block = operand.block(GRAIN);
     par.chunks_mut(out, block, |i, part| operand.load(part, i * block));
 }
 
+/// Bytes of a result that is not expected to stay in a cache.
+const LARGE: usize = 1 << 22;
+
 /// Columns of `from` as rows. Of known size, so that it takes no checks.
 #[inline]
-pub(super) fn transpose<T: Copy, const R: usize, const C: usize>(from: &[[T; C]; R], to: &mut [[T; R]; C]) {
+pub(super) fn columns_as_rows<T: Copy, const R: usize, const C: usize>(from: &[[T; C]; R], to: &mut [[T; R]; C]) {
     for c in 0..C {
         for r in 0..R {
             to[c][r] = from[r][c];

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::dtype::Element;
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::transpose::{ROWS, transpose};
+use crate::kernels::transpose::{ROWS, SIDE, transpose};
 use crate::layout::{Joint, Layout};
 use crate::shape::Shape;
 
@@ -28,6 +28,23 @@ enum Order {
     Runs,
     /// As in a transposed matrix: elements of a run lie apart, and neighbouring runs side by side.
     Turned,
+}
+
+/// Large matrices that are to be transposed: row by row of the result.
+pub(super) struct Turned<'a> {
+    joint: &'a Joint<1>,
+    /// Rows of a matrix, and their length.
+    pub(super) rows: usize,
+    pub(super) length: usize,
+    /// How far neighbours of a row lie apart; those of neighbouring rows are neighbours.
+    pub(super) step: usize,
+}
+
+impl Turned<'_> {
+    /// Where row `r` of all matrices' rows begins.
+    pub(super) fn start(&self, r: usize) -> usize {
+        self.joint.run_start(r)[0]
+    }
 }
 
 /// An operand that broadcasts to a shape: its elements have row-major numbers in that shape.
@@ -57,6 +74,18 @@ impl<'a, T: Element> Operand<'a, T> {
     /// Whether runs are long and each repeats one element.
     fn repeats(&self) -> bool {
         matches!(self.order, Order::Runs) && self.joint.inner_strides[0] == 0 && self.joint.inner >= SHORTEST_RUN
+    }
+
+    /// The matrices, where the operand lies as large ones that are transposed.
+    pub(super) fn turned(&self) -> Option<Turned<'_>> {
+        let (rows, _) = self.joint.last_outer()?;
+        let large = rows >= SIDE && self.joint.inner >= SIDE;
+        (large && matches!(self.order, Order::Turned)).then(|| Turned {
+            joint: &self.joint,
+            rows,
+            length: self.joint.inner,
+            step: self.joint.inner_strides[0] as usize,
+        })
     }
 
     /// How many elements belong together: rows that are turned at a time, or a run that is no long way from a stretch

@@ -40,6 +40,54 @@ pub fn transpose<T: Element>(out: &mut [T], out_stride: usize, x: &[T], x_stride
     }
 }
 
+/// Rows and columns of a tile of [`band`]: it lies in the first cache, and its lines do not meet there, as those of a
+/// large matrix do.
+pub(super) const SIDE: usize = 64;
+
+/// Transposes [`SIDE`] columns of `x`, or fewer, into as many rows of `out`, which follow one another: as [`transpose`],
+/// tile by tile. With `past` what is written goes past the caches, for results that are larger than these.
+///
+/// # Panics
+/// If `x` or `out` is too short.
+pub(super) fn band<T: Element>(out: &mut [T], x: &[T], x_stride: usize, rows: usize, columns: usize, past: bool) {
+    let mut tile = [T::default(); SIDE * SIDE];
+    for top in (0..rows).step_by(SIDE) {
+        let height = SIDE.min(rows - top);
+        transpose(&mut tile, SIDE, &x[top * x_stride..], x_stride, height, columns);
+        for (out, tile) in out.chunks_mut(rows).zip(tile.chunks(SIDE)).take(columns) {
+            let (out, tile) = (&mut out[top..top + height], &tile[..height]);
+            if past { copy_past(out, tile) } else { out.copy_from_slice(tile) }
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    if past {
+        // Other threads see what was written past the caches. SAFETY: SSE is part of the target.
+        unsafe { std::arch::x86_64::_mm_sfence() };
+    }
+}
+
+/// Copies as many elements past the caches, where they lie as that needs it.
+#[inline]
+fn copy_past<T: Element>(out: &mut [T], x: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+        let (to, from, bytes) = (out.as_mut_ptr(), x.as_ptr(), size_of_val(out));
+        let piece = size_of::<__m128i>();
+        if to.addr().is_multiple_of(piece) && bytes.is_multiple_of(piece) && x.len() == out.len() {
+            for i in 0..bytes / piece {
+                // SAFETY: piece `i` lies within both slices, which are equally long, and `to` is aligned; SSE2 is part
+                // of the target.
+                unsafe {
+                    _mm_stream_si128(to.cast::<__m128i>().add(i), _mm_loadu_si128(from.cast::<__m128i>().add(i)))
+                };
+            }
+            return;
+        }
+    }
+    out.copy_from_slice(x);
+}
+
 /// Rows side by side, in the precision that kernels compute in: element `i` of row `l` goes to `tile[i][l]`. Where rows
 /// are missing there is 0.
 pub(super) fn rows_aside<T: Element, const W: usize>(tile: &mut [[T::Compute; W]], x: &[T]) {
@@ -299,6 +347,18 @@ mod tests {
         check::<f64>();
         check::<half::f16>();
         check::<u8>();
+    }
+
+    #[test]
+    fn bands_are_the_transposed_columns() {
+        for (rows, columns, past) in [(1, 1, true), (64, 64, true), (130, 64, true), (67, 33, false), (200, 5, true)] {
+            let x: Vec<f32> = (0..rows * 70).map(|i| i as f32).collect();
+            let mut out = vec![-1.0; columns * rows];
+            band(&mut out, &x[3..], 70, rows, columns, past);
+            for (i, &o) in out.iter().enumerate() {
+                assert_eq!(o, x[3 + i % rows * 70 + i / rows], "{rows} by {columns}: {i}");
+            }
+        }
     }
 
     #[test]

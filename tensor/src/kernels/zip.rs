@@ -186,8 +186,16 @@ pub fn zip_in_place<T: Element>(
         for (k, own) in part.chunks_mut(stretch).enumerate() {
             let n = own.len();
             let y = scratch.get(&others, block * size + k * stretch, n);
-            up.clear();
-            up.extend(own.iter().map(|v| v.up()));
+            match T::direct(own) {
+                Some(own) => {
+                    up.resize(n, T::Compute::default());
+                    up.copy_from_slice(own);
+                }
+                None => {
+                    up.clear();
+                    up.extend(own.iter().map(|v| v.up()));
+                }
+            }
             let apply = |out: &mut [T::Compute]| match side {
                 Side::Lhs => f(out, &up, y, numbers),
                 Side::Rhs => f(out, y, &up, numbers),

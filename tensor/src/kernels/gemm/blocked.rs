@@ -30,7 +30,7 @@ const NEAR: usize = 1 << 14;
 /// Elements of the right operand that are in panels at a time.
 const PACKED: usize = 1 << 22;
 
-/// How a product is cut: by its sizes alone.
+/// How a product is cut.
 struct Plan<T: 'static> {
     tiles: &'static Tiles<T>,
     /// Columns of a panel.
@@ -46,12 +46,13 @@ struct Plan<T: 'static> {
 }
 
 impl<T: Tiled> Plan<T> {
-    fn new(p: &Problem<'_, T>) -> Plan<T> {
+    fn new(p: &Problem<'_, T>, par: &Par) -> Plan<T> {
         let (tiles, bytes) = (T::tiles(), size_of::<T>());
         let wide = tiles.panel(p.n);
         let (mut strips, mut panels) = (ROWS / tiles.rows, p.n.div_ceil(wide));
         let tasks = |strips: usize, panels: usize| p.m.div_ceil(strips * tiles.rows) * p.n.div_ceil(panels * wide);
-        while tasks(strips, panels) < TASKS && strips + panels > 2 {
+        // How the result is cut leaves each of its elements the same sum.
+        while par.threads() > 1 && tasks(strips, panels) < TASKS && strips + panels > 2 {
             match panels == 1 || strips > 1 && strips * tiles.rows > panels * wide {
                 true => strips = strips.div_ceil(2),
                 false => panels = panels.div_ceil(2),
@@ -80,7 +81,7 @@ impl<T: Tiled> Plan<T> {
 /// # Safety
 /// The operands lie within their slices, and the result within `c`, where no other thread uses its elements.
 pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
-    let plan = Plan::new(p);
+    let plan = Plan::new(p, par);
     let wide = plan.wide;
     let group = (PACKED / p.k / wide).max(plan.panels) * wide;
     for from in (0..p.n).step_by(group) {
@@ -161,11 +162,12 @@ pub(in crate::kernels) fn strips(rows: usize, most: usize) -> impl Iterator<Item
 
 impl<T: Copy> Matrix<'_, T> {
     /// `height` rows from `i` on as the left operand of a tile; neighbours along one axis lie side by side.
+    #[inline]
     fn left(&self, i: usize, height: usize) -> Left<T> {
-        let row = |i: usize| self.data[self.from(i, 0).offset..].as_ptr();
+        let start = self.data[self.from(i, 0).offset..].as_ptr();
         match self.column_stride {
-            1 => Left::lines(height, |j| row(i + j)),
-            step => Left::Columns(row(i), step as usize),
+            1 => Left::lines(height, |j| start.wrapping_offset(j as isize * self.row_stride)),
+            step => Left::Columns(start, step as usize),
         }
     }
 }

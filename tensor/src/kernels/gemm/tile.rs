@@ -49,8 +49,13 @@ pub enum Left<T> {
 
 impl<T> Left<T> {
     /// The lines of `height` rows, of which `line` says where each starts.
+    #[inline(always)]
     pub fn lines(height: usize, line: impl Fn(usize) -> *const T) -> Left<T> {
-        Left::Lines(std::array::from_fn(|i| if i < height { line(i) } else { std::ptr::null() }))
+        let mut lines = [std::ptr::null(); MOST_ROWS];
+        for (i, start) in lines.iter_mut().enumerate().take(height) {
+            *start = line(i);
+        }
+        Left::Lines(lines)
     }
 }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use wengert::layout::Cut;
 use wengert::{
-    AttentionOptions, Conv2dOptions, DType, Differentiate, Gradients, Int, Interpolation, Pool2d, Tensor, manual_seed,
+    AttentionOptions, Backward, Conv2dOptions, DType, Differentiate, Gradients, Int, Interpolation, Pool2d, Tensor,
+    manual_seed,
 };
 
 /// Normally distributed numbers in double precision, as variables.
@@ -342,6 +343,45 @@ fn cells_of_recurrent_layers_are_gates_and_sums() {
             (1.0 - &z) * candidate + z * &v[2]
         };
         same(&v, |v| v[0].gru_cell(&v[1], &v[2]), gru);
+    }
+}
+
+#[test]
+fn an_lstm_over_a_sequence_is_a_cell_and_a_product_at_every_step() {
+    // Fewer samples than a tile has rows, tasks of several strips, and a weight of several panels and slabs.
+    for (batch, time, size) in [(1, 1, 1), (3, 6, 5), (2, 3, 90), (37, 2, 11)] {
+        let v = variables(13, [&[batch, time, 4 * size], &[4 * size, size], &[batch, size], &[batch, size]]);
+        for reverse in [false, true] {
+            let steps = |v: &[Tensor]| {
+                let (mut h, mut c, mut steps) = (v[2].clone(), v[3].clone(), Vec::new());
+                for t in 0..time {
+                    let t = if reverse { time - 1 - t } else { t };
+                    let of_hidden = h.matmul(&v[1].t());
+                    (h, c) = v[0].narrow(1, t, 1).squeeze(1).lstm_cell(&of_hidden, &c);
+                    steps.push(Tensor::cat(&[&h, &c], 1));
+                }
+                if reverse {
+                    steps.reverse();
+                }
+                Tensor::stack(&steps, 1)
+            };
+            let whole = |v: &[Tensor]| {
+                let (h, c) = v[0].lstm(&v[1], &v[2], &v[3], reverse);
+                Tensor::cat(&[h, c], 2)
+            };
+            same(&v, whole, steps);
+            // The gradients' own gradients, where only the last hidden state counts.
+            let last = |y: Tensor| y.narrow(1, if reverse { 0 } else { time - 1 }, 1).narrow(2, 0, size);
+            let second = |f: &dyn Fn(&[Tensor]) -> Tensor| {
+                let loss = last(f(&v)).square().sum();
+                let grads = loss.backward_with(Backward::new().create_graph());
+                let second = (grads.of(&v[0]).square().sum() + grads.of(&v[1]).square().sum()).backward();
+                v.iter().map(|v| second.of(v).clone()).collect::<Vec<Tensor>>()
+            };
+            for (i, (whole, steps)) in second(&whole).iter().zip(&second(&steps)).enumerate() {
+                close(&format!("second gradient {i}"), whole, steps);
+            }
+        }
     }
 }
 

@@ -190,6 +190,14 @@ lstm_cell: hidden_gates has shape [2, 16], not [2, 20]
   hidden_gates [2, 16]  from zeros at HERE
   cell         [2, 5]   from zeros at HERE
   help: for a state [2, 5] it holds 4 blocks of 5 in each row");
+    let (weight, state) = (Tensor::zeros([20, 5]), Tensor::zeros([2, 5]));
+    misuse!(Tensor::zeros([2, 7, 16]).lstm(&weight, &state, &state, false) => "\
+lstm: input_gates has shape [2, 7, 16], not [2, 7, 20]
+  input_gates [2, 7, 16]  from zeros at HERE
+  weight      [20, 5]     from zeros at HERE
+  hidden      [2, 5]      from zeros at HERE
+  cell        [2, 5]      from zeros at HERE
+  help: the weight says that states have 5 elements, input_gates 2 samples of 7 steps");
 }
 
 #[test]

@@ -133,3 +133,16 @@ fn large_scans_orders_and_scatters_have_the_same_bits() {
         }
     }
 }
+
+#[test]
+fn large_sequences_have_the_same_bits() {
+    let op = find("lstm").expect("an operation of the registry");
+    for (batch, time, size) in [(33, 6, 40), (5, 50, 70), (300, 3, 20)] {
+        let shapes = [&[batch, time, 4 * size][..], &[4 * size, size], &[batch, size], &[batch, size]];
+        for dtype in [DType::F32, DType::F64] {
+            let inputs = shapes.map(|shape| noise(shape, dtype));
+            same_for_any_number(op, &attrs! { reverse: true }, &inputs)
+                .unwrap_or_else(|e| panic!("lstm of {batch} samples, {time} steps, size {size}: {e}"));
+        }
+    }
+}

@@ -170,7 +170,7 @@ fn mask_layout(mask: &AnyTensor, dtype: DType, scores: &Shape) -> Result<Layout>
 }
 
 /// The inputs in `F32`, where they are 16-bit floats.
-fn widened(call: &Call<'_, '_>) -> Result<Vec<AnyTensor>> {
+pub(super) fn widened(call: &Call<'_, '_>) -> Result<Vec<AnyTensor>> {
     let widen = |x: &AnyTensor| match x.dtype().is_float() {
         true => Ok(x.to_constant().float()?.try_to_dtype(DType::F32)?.into_any()),
         false => Ok(x.to_constant()),

@@ -21,6 +21,7 @@ mod join;
 mod linalg;
 mod logic;
 mod loss;
+mod lstm;
 mod masked;
 mod matmul;
 mod operators;
@@ -109,6 +110,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
     batch_norm::OPS,
     row_norm::OPS,
     recurrent::OPS,
+    lstm::OPS,
     sort::OPS,
     order::OPS,
     search::OPS,

@@ -1,9 +1,12 @@
 //! Recurrent layers: plain, LSTM and GRU, of several layers, in one direction or both.
 //!
-//! Each layer multiplies the inputs of all time steps at once; a step then is one product with the hidden state and one
-//! pass over the gates, see [`Tensor::lstm_cell`] and [`Tensor::gru_cell`].
+//! Each layer multiplies the inputs of all time steps at once. An LSTM then is one operation, [`Tensor::lstm`]; of the
+//! others a step is one product with the hidden state and one pass over the gates, see [`Tensor::gru_cell`].
 
-use wengert_tensor::{Error, Result, Tensor};
+use std::sync::LazyLock;
+
+use wengert_tensor::dispatch::{Op, apply};
+use wengert_tensor::{Error, Float, Result, Tensor, attrs, or_panic, registry};
 
 use crate::init::Init;
 use crate::layer::Layer;
@@ -30,6 +33,9 @@ impl Module for Weights {
         }
     }
 }
+
+/// The operation of [`Tensor::lstm`].
+static OF_SEQUENCES: LazyLock<&Op> = LazyLock::new(|| registry::find("lstm").expect("an operation of the registry"));
 
 /// What a step does with the gates of the input and of the hidden state.
 #[derive(Clone, Copy, PartialEq)]
@@ -167,7 +173,6 @@ impl Stack {
             Err(e) => self.scope.refuse(e.operand("input", x.as_any())),
         };
         let (mut h, mut c) = (self.start("h", h, x, batch), self.start("c", c, x, batch));
-        let axis = isize::from(self.batch_first);
         let mut y = x.clone();
         for (layer, weights) in self.weights.chunks(self.directions()).enumerate() {
             if layer > 0 {
@@ -176,58 +181,66 @@ impl Stack {
             let mut outputs = Vec::with_capacity(2);
             for (direction, w) in weights.iter().enumerate() {
                 let i = layer * self.directions() + direction;
-                let mut steps = Vec::with_capacity(time);
-                self.direction(w, &y, axis, direction == 1, &mut h[i], &mut c[i], &mut steps);
-                if direction == 1 {
-                    steps.reverse();
-                }
-                outputs.push(Tensor::stack(&steps, axis));
+                outputs.push(match self.cell {
+                    Cell::Lstm => self.whole(w, &y, time, direction == 1, &mut h[i], &mut c[i]),
+                    _ => self.steps(w, &y, time, direction == 1, &mut h[i]),
+                });
             }
             y = if self.both { Tensor::cat(&outputs, -1) } else { outputs.swap_remove(0) };
         }
         (self.scope.output(y), Tensor::stack(&h, 0), Tensor::stack(&c, 0))
     }
 
-    /// One layer in one direction: pushes the hidden state of each step, and leaves the last state.
+    /// The gates that come from the input, all steps at once. Only the reset gate of the GRU tells the two biases apart,
+    /// so that of the hidden state is in here for all others.
     #[track_caller]
-    #[allow(clippy::too_many_arguments)] // the state is two tensors
-    fn direction(
-        &self,
-        w: &Weights,
-        x: &Tensor,
-        axis: isize,
-        backward: bool,
-        h: &mut Tensor,
-        c: &mut Tensor,
-        steps: &mut Vec<Tensor>,
-    ) {
-        let time = x.size(axis);
-        let hidden = w.hidden.value().t();
-        let bias = w.bias.as_ref().map(|bias| bias.each_ref().map(Param::value));
+    fn gates(&self, w: &Weights, x: &Tensor) -> Tensor {
         let mut gates = x.matmul(&w.input.value().t());
-        // Only the reset gate of the GRU tells the two biases apart.
-        if let Some([of_input, of_hidden]) = &bias {
-            gates += if self.cell == Cell::Gru { of_input.clone() } else { of_input + of_hidden };
+        if let Some([of_input, of_hidden]) = &w.bias {
+            let of_input = of_input.value();
+            gates += if self.cell == Cell::Gru { of_input } else { of_input + of_hidden.value() };
         }
+        gates
+    }
+
+    /// An LSTM of one layer in one direction: returns the hidden state of each step, and leaves the last states.
+    #[track_caller]
+    fn whole(&self, w: &Weights, x: &Tensor, time: usize, backward: bool, h: &mut Tensor, c: &mut Tensor) -> Tensor {
+        let turned = |t: Tensor| if self.batch_first { t } else { t.transpose(0, 1) };
+        let (gates, weight) = (turned(self.gates(w, x)), w.hidden.value());
+        // Not by the method, which borrows the gates: handed over, they give the activations their memory.
+        let inputs = &mut [gates.into(), (&weight).into(), (&*h).into(), (&*c).into()];
+        let mut outputs = or_panic(apply(*OF_SEQUENCES, attrs! { reverse: backward }, inputs)).into_iter();
+        let mut next = || or_panic(outputs.next().expect("hidden states and cells").downcast::<Float>());
+        let (hidden, cells) = (next(), next());
+        let last = if backward { 0 } else { time - 1 };
+        (*h, *c) = (hidden.narrow(1, last, 1).squeeze(1), cells.narrow(1, last, 1).squeeze(1));
+        turned(hidden)
+    }
+
+    /// Any other layer in one direction, step by step: returns the hidden state of each step, and leaves the last one.
+    #[track_caller]
+    fn steps(&self, w: &Weights, x: &Tensor, time: usize, backward: bool, h: &mut Tensor) -> Tensor {
+        let axis = isize::from(self.batch_first);
+        let (gates, hidden) = (self.gates(w, x), w.hidden.value().t());
+        let bias = w.bias.as_ref().map(|[_, of_hidden]| of_hidden.value());
+        let mut steps = Vec::with_capacity(time);
         for t in 0..time {
             let t = if backward { time - 1 - t } else { t };
             let of_input = gates.narrow(axis, t, 1).squeeze(axis);
             let of_hidden = h.matmul(&hidden);
-            *h = match self.cell {
-                Cell::Tanh => (of_input + of_hidden).tanh(),
-                Cell::Relu => (of_input + of_hidden).relu(),
-                Cell::Lstm => {
-                    let (h, next) = of_input.lstm_cell(&of_hidden, c);
-                    *c = next;
-                    h
-                }
-                Cell::Gru => match &bias {
-                    Some([_, bias]) => of_input.gru_cell(&(of_hidden + bias), h),
-                    None => of_input.gru_cell(&of_hidden, h),
-                },
+            *h = match (self.cell, &bias) {
+                (Cell::Gru, Some(bias)) => of_input.gru_cell(&(of_hidden + bias), h),
+                (Cell::Gru, None) => of_input.gru_cell(&of_hidden, h),
+                (Cell::Relu, _) => (of_input + of_hidden).relu(),
+                _ => (of_input + of_hidden).tanh(),
             };
             steps.push(h.clone());
         }
+        if backward {
+            steps.reverse();
+        }
+        Tensor::stack(&steps, axis)
     }
 }
 
@@ -322,7 +335,7 @@ recurrent! {
     /// assert_eq!(rnn.forward(&Tensor::randn([2, 7, 3])).shape().to_string(), "[2, 7, 5]");
     /// ```
     RNN Cell::Tanh;
-    /// Long short-term memory, see [`Tensor::lstm_cell`]: its state is a hidden state and a cell.
+    /// Long short-term memory, see [`Tensor::lstm`]: its state is a hidden state and a cell.
     ///
     /// ```
     /// use wengert_nn::{Layer, LSTM, Module};

@@ -93,7 +93,6 @@ pub fn lstm<T>(
     let (of_state, of_gates) = (line(size), line(4 * size));
     s.for_tasks(of_state + of_gates, par, |scratch, samples| {
         let rows = samples.len();
-        let strips = weight.strips(rows);
         // The state lies once more beside those of the other samples, where tiles find it.
         let (state, products) = scratch.split_at_mut(rows * of_state);
         for (state, sample) in state.chunks_mut(of_state).zip(samples.clone()) {
@@ -101,7 +100,7 @@ pub fn lstm<T>(
         }
         for k in 0..s.time {
             let t = s.step(k);
-            weight.product(products, state, &strips);
+            weight.product(products, state, rows);
             for (i, sample) in samples.clone().enumerate() {
                 // SAFETY: each task has samples of its own, and each step its own rows.
                 let (gates_here, cell, hidden) =
@@ -200,7 +199,6 @@ pub fn lstm_grad<T>(
     let (of_state, of_gates) = (line(size), line(4 * size));
     s.for_tasks(2 * of_state + of_gates, par, |scratch, samples| {
         let rows = samples.len();
-        let strips = weight.strips(rows);
         let (dh_next, rest) = scratch.split_at_mut(rows * of_state);
         let (dc_next, own) = rest.split_at_mut(rows * of_state);
         dh_next.fill(T::default());
@@ -223,7 +221,7 @@ pub fn lstm_grad<T>(
                 // SAFETY: each task has samples of its own.
                 unsafe { dz.row(sample, t) }.copy_from_slice(own);
             }
-            weight.product(dh_next, own, &strips);
+            weight.product(dh_next, own, rows);
         }
         for (i, sample) in samples.enumerate() {
             // SAFETY: as above.

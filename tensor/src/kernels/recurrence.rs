@@ -125,23 +125,8 @@ impl<T: Tiled + Element> Packed<T> {
         Packed { tiles, panels, wide, depth, columns }
     }
 
-    /// The strips that `rows` rows are multiplied in: the highest first, or about equally high ones where they are no more. Low tiles leave
-    /// most of a processor idle.
-    pub(super) fn strips(&self, rows: usize) -> Vec<(usize, usize)> {
-        let most = self.tiles.rows;
-        let first: Vec<(usize, usize)> = strips(rows, most).collect();
-        let parts = rows.div_ceil(most);
-        let equal = (0..parts).flat_map(|part| {
-            let (start, end) = (part * rows / parts, (part + 1) * rows / parts);
-            strips(end - start, most).map(move |(row, height)| (start + row, height))
-        });
-        let equal: Vec<(usize, usize)> = equal.collect();
-        if equal.len() <= first.len() { equal } else { first }
-    }
-
-    /// `out = a b` for the rows of `a` in `strips`. Both have rows that are [`pack::line`] apart.
-    pub(super) fn product(&self, out: &mut [T], a: &[T], strips: &[(usize, usize)]) {
-        let rows = strips.last().map_or(0, |(row, height)| row + height);
+    /// `out = a b` for the first `rows` rows of `a`. Both have rows that are [`pack::line`] apart.
+    pub(super) fn product(&self, out: &mut [T], a: &[T], rows: usize) {
         let Packed { tiles, ref panels, wide, depth, columns } = *self;
         let [a_stride, stride] = [depth, columns].map(pack::line);
         assert!(rows * a_stride <= a.len() && rows * stride <= out.len(), "rows reach outside their slice");
@@ -152,10 +137,10 @@ impl<T: Tiled + Element> Packed<T> {
                 let right = Right::Strided(panels[first * depth + at * width..].as_ptr(), width);
                 let (inner, plus) =
                     (Inner::of(DEPTH.min(depth - at)), if at > 0 { Plus::Target } else { Plus::Nothing });
-                for &(row, height) in strips {
+                for (row, height) in strips(rows, tiles.rows) {
                     let left = Left::lines(height, |i| a[(row + i) * a_stride + at..].as_ptr());
                     let start = out[row * stride + first..].as_mut_ptr();
-                    let to = Target { start, stride, step: tiles.lanes, widths: tiles.widths(width), plus };
+                    let to = Target { start, stride, registers: tiles.in_line(), widths: tiles.widths(width), plus };
                     // SAFETY: `a` has these rows, of `depth` elements and more. Panels have whole registers. The rows of
                     // `out` have, too: a line is longer than its columns rounded up to whole registers.
                     unsafe { (tiles.run)(height, registers, inner, left, right, to) };
@@ -194,7 +179,7 @@ mod tests {
             let a: Vec<f64> = (0..rows * stride).map(|i| number(i + 3)).collect();
             let packed = Packed::new(Matrix::dense(&b, columns), depth, columns, &Par::sequential());
             let mut out = vec![f64::NAN; rows * pack::line(columns)];
-            packed.product(&mut out, &a, &packed.strips(rows));
+            packed.product(&mut out, &a, rows);
             for i in 0..rows {
                 for j in 0..columns {
                     let want: f64 = (0..depth).map(|p| a[i * stride + p] * b[p * columns + j]).sum();

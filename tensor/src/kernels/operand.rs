@@ -102,8 +102,8 @@ impl<'a, T: Element> Operand<'a, T> {
     pub(super) fn stretch(&self) -> Option<usize> {
         match (&self.order, self.unit()) {
             (Order::Turned, _) if self.joint.inner > LONGEST_TURNED => None,
-            // As short as can be: what is repeated is written once and read often.
-            _ if self.repeats() => Some(SHORTEST_RUN),
+            // What is repeated is written once for each run.
+            _ if self.repeats() => Some(self.joint.inner.min(STRETCH)),
             (Order::Runs, unit @ SHORTEST_RUN..=STRETCH) => Some(unit),
             (Order::Runs, _) => Some(STRETCH),
             (_, unit) => Some(STRETCH.next_multiple_of(unit)),

@@ -277,3 +277,27 @@ impl Receive for Truths<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::with_threads;
+
+    #[test]
+    fn large_transposed_matrices_are_copied() {
+        // The second goes past the caches.
+        for [matrices, rows, columns] in [[3, 70, 130], [1, 1025, 1030]] {
+            let x: Vec<f32> = (0..matrices * rows * columns).map(|i| i as f32).collect();
+            let layout = Layout::dense([matrices, rows, columns].into()).permute(&[0, 2, 1]);
+            assert!(Operand::new(&x, &layout, layout.shape()).turned().is_some());
+            for threads in [1, 2] {
+                let mut out = vec![-1.0; x.len()];
+                gather_par(&mut out, &x, &layout, &with_threads(threads, Par::current));
+                for (i, &o) in out.iter().enumerate() {
+                    let (m, c, r) = (i / (rows * columns), i / rows % columns, i % rows);
+                    assert_eq!(o, x[(m * rows + r) * columns + c], "matrix {m}, row {c}, column {r}");
+                }
+            }
+        }
+    }
+}

@@ -100,8 +100,9 @@ pub enum Plus<T> {
 /// Computes a tile of so many rows and registers.
 ///
 /// # Safety
-/// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; the operands may be read as described, the right one's rows in whole
-/// registers, and the target's widths, at most [`Tiles::lanes`] each, may be read and written.
+/// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; the operands may
+/// be read as described, the right one's rows in whole registers, and the target's widths, at most [`Tiles::lanes`]
+/// each, may be read and written.
 pub type Run<T> = unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>);
 
 /// The tiles of an instruction set.

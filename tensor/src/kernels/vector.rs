@@ -52,6 +52,12 @@ pub trait Vector: Copy {
     /// As [`splat`](Self::splat).
     unsafe fn add(self, other: Self) -> Self;
 
+    /// The difference, lane by lane.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat).
+    unsafe fn sub(self, other: Self) -> Self;
+
     /// `self * a + b`, lane by lane; rounded once where the instruction set has it.
     ///
     /// # Safety
@@ -61,7 +67,7 @@ pub trait Vector: Copy {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
-    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $store_first:ident $add:ident $mul_add:ident;)*) => {$(
+    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $store_first:ident $add:ident $sub:ident $mul_add:ident;)*) => {$(
         impl Vector for $register {
             type Element = $t;
             const LANES: usize = $lanes;
@@ -96,6 +102,11 @@ macro_rules! registers {
                 unsafe { $add(self, other) }
             }
             #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $sub(self, other) }
+            }
+            #[inline(always)]
             unsafe fn mul_add(self, a: Self, b: Self) -> Self {
                 // SAFETY: as above.
                 unsafe { $mul_add(self, a, b) }
@@ -107,13 +118,13 @@ macro_rules! registers {
 #[cfg(target_arch = "x86_64")]
 registers! {
     __m512: 16 f32, _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps
-        mask16 _mm512_maskz_loadu_ps _mm512_mask_storeu_ps _mm512_add_ps _mm512_fmadd_ps;
+        mask16 _mm512_maskz_loadu_ps _mm512_mask_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_fmadd_ps;
     __m512d: 8 f64, _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd
-        mask8 _mm512_maskz_loadu_pd _mm512_mask_storeu_pd _mm512_add_pd _mm512_fmadd_pd;
+        mask8 _mm512_maskz_loadu_pd _mm512_mask_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_fmadd_pd;
     __m256: 8 f32, _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps
-        lanes32 load_ps store_ps _mm256_add_ps _mm256_fmadd_ps;
+        lanes32 load_ps store_ps _mm256_add_ps _mm256_sub_ps _mm256_fmadd_ps;
     __m256d: 4 f64, _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd
-        lanes64 load_pd store_pd _mm256_add_pd _mm256_fmadd_pd;
+        lanes64 load_pd store_pd _mm256_add_pd _mm256_sub_pd _mm256_fmadd_pd;
 }
 
 /// The masks of the first `n` lanes, as each instruction set has them.
@@ -209,6 +220,10 @@ macro_rules! plain {
             #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
                 Plain(std::array::from_fn(|i| self.0[i] + other.0[i]))
+            }
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                Plain(std::array::from_fn(|i| self.0[i] - other.0[i]))
             }
             #[inline(always)]
             unsafe fn mul_add(self, a: Self, b: Self) -> Self {

@@ -9,11 +9,13 @@ mod depthwise;
 mod lattice;
 mod sweep;
 mod weight;
+mod winograd;
 
 use lattice::{Axis, Lattice};
 use smallvec::SmallVec;
 use sweep::{Kernel, Place};
 
+use crate::dtype::DType;
 use crate::kernels::gemm::tile::Tiled;
 use crate::kernels::gemm::{self, Matrix, Product};
 use crate::kernels::scratch::Scratch;
@@ -88,6 +90,16 @@ impl Conv {
     }
 }
 
+/// The same elements, if they are single precision.
+fn singles<T: Sums>(x: &[T]) -> Option<&[f32]> {
+    (T::DTYPE == DType::F32).then(|| bytemuck::cast_slice(x))
+}
+
+/// [`singles`] to write to.
+fn singles_mut<T: Sums>(x: &mut [T]) -> Option<&mut [f32]> {
+    (T::DTYPE == DType::F32).then(|| bytemuck::cast_slice_mut(x))
+}
+
 /// Writes the bias of each channel, or zeros: what outputs are that nothing is summed for.
 fn fill<T: Sums>(out: &mut [T], bias: Option<&[T]>, channels: usize, pixels: usize) {
     for (i, out) in out.chunks_mut(pixels.max(1)).enumerate() {
@@ -116,6 +128,16 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
             |group| Matrix::dense(&w[group * c.filters * taps..][..c.filters * taps], taps),
             par,
         );
+    }
+    if winograd::takes(c)
+        && let (Some(out), Some(x), Some(w)) = (singles_mut(out), singles(x), singles(w))
+    {
+        let kernel = |group: usize, filter: usize, channel: usize| {
+            *w[((group * c.filters + filter) * c.channels + channel) * 9..].first_chunk().expect("9 weights")
+        };
+        if winograd::conv(out, x, kernel, bias.and_then(singles), c, par) {
+            return;
+        }
     }
     let lattice = Lattice::new(c);
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
@@ -148,6 +170,27 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
             |group| Matrix::dense(&w[group * c.filters * taps..][..c.filters * taps], taps).t(),
             par,
         );
+    }
+    if winograd::takes(c)
+        && let (Some(x), Some(g), Some(w)) = (singles_mut(x), singles(g), singles(w))
+    {
+        // A convolution with the kernels turned over.
+        let windows = c.windows.each_ref().map(|w| Window {
+            size: w.output,
+            output: w.size,
+            padding: w.kernel - 1 - w.padding,
+            ..w.clone()
+        });
+        let turned = Conv { channels: c.filters, filters: c.channels, windows, ..*c };
+        let kernel = |group: usize, filter: usize, channel: usize| {
+            let mut kernel =
+                *w[((group * c.filters + channel) * c.channels + filter) * 9..].first_chunk().expect("9 weights");
+            kernel.reverse();
+            kernel
+        };
+        if winograd::conv(x, g, kernel, bias.and_then(singles), &turned, par) {
+            return;
+        }
     }
     let [_, high, wide] = c.windows.each_ref().map(|w| w.size);
     let steps = [high * wide, wide, 1];

@@ -1,0 +1,453 @@
+//! Convolutions with kernels of 3 by 3 by way of products: Winograd's F(2 x 2, 3 x 3).
+//!
+//! Tiles of 4 by 4 pixels make 2 by 2 outputs each. With the transforms `V = B' d B` of a tile and `U = G g G'` of a
+//! kernel, the outputs are `A' M A`, where `M` sums `U` times `V`, point by point, over the channels: 16 multiplications
+//! where the definition has 36. At each of the 16 points the sums of all tiles and filters are a matrix product.
+//!
+//! A rounding error is relative to the largest numbers of a tile rather than to the terms of each output, and a number
+//! that is not finite reaches outputs that do not see it. So single precision alone goes this way, and where a result is
+//! not finite the caller computes all by the definition.
+//!
+//! A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use smallvec::SmallVec;
+
+use super::lattice::{Axis, Lattice};
+use super::sweep::for_parts;
+use super::{Conv, Parts};
+use crate::kernels::gemm::{self, Matrix, pack};
+use crate::kernels::scratch::Scratch;
+use crate::kernels::vector::{Registers, Vector, VectorLoop};
+use crate::kernels::window::Window;
+use crate::par::{Par, SharedMut};
+
+/// Points of a transformed tile, and of each of its sides.
+const POINTS: usize = SIDE * SIDE;
+const SIDE: usize = 4;
+
+/// Tiles of an image, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
+/// pixels, take longer than what they spare.
+const FEW_TILES: usize = 48;
+const FEW_PLANES: usize = 16;
+
+/// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block.
+const BLOCK: usize = TILES << 10;
+const TILES: usize = 48;
+
+/// Most lanes of a register.
+const LANES: usize = 16;
+
+/// Whether a convolution, and its gradient with respect to the input, are quicker this way.
+pub fn takes(c: &Conv) -> bool {
+    let [deep, high, wide] = &c.windows;
+    let near = |w: &Window| (w.kernel, w.stride, w.dilation) == (3, 1, 1) && w.padding < 3;
+    let tiles = high.output.div_ceil(2) * wide.output.div_ceil(2);
+    deep.is_identity()
+        && deep.size == 1
+        && near(high)
+        && near(wide)
+        && tiles >= FEW_TILES
+        && c.channels.saturating_mul(c.filters) >= FEW_PLANES * (c.channels + c.filters)
+}
+
+/// The tiles of an image.
+struct Grid {
+    lattice: Lattice,
+    /// Where the pixels of a tile lie from its first one on, row by row.
+    places: Vec<usize>,
+    /// Rows of tiles, and tiles of a row.
+    down: usize,
+    across: usize,
+}
+
+/// Tiles that lie side by side.
+struct Run {
+    /// The number of the first within a block.
+    at: usize,
+    /// Where it lies.
+    row: usize,
+    column: usize,
+    count: usize,
+}
+
+impl Grid {
+    /// The tiles lie two pixels apart.
+    fn new(c: &Conv) -> Grid {
+        let [_, high, wide] = &c.windows;
+        let axis =
+            |w: &Window| Axis::new(&Window { kernel: SIDE, stride: 2, output: w.output.div_ceil(2), ..w.clone() });
+        let lattice = Lattice { axes: [Axis::new(&Window::NONE), axis(high), axis(wide)] };
+        let [_, down, across] = lattice.outputs();
+        Grid { places: lattice.places(1), lattice, down, across }
+    }
+
+    /// The tiles of a block.
+    fn runs(&self, first: usize, count: usize) -> SmallVec<[Run; 16]> {
+        let (end, across) = (first + count, self.across);
+        let run = |row: usize| {
+            let (start, end) = (first.max(row * across), end.min((row + 1) * across));
+            Run { at: start - first, row, column: start - row * across, count: end - start }
+        };
+        (first / across..end.div_ceil(across)).map(run).collect()
+    }
+}
+
+/// The size of a block of transformed tiles: for each point a matrix that has a row of tiles for each plane.
+#[derive(Clone, Copy)]
+struct Block {
+    planes: usize,
+    /// Tiles of a row, in whole registers.
+    wide: usize,
+}
+
+impl Block {
+    /// From one point to the next. They lie in different sets of the first cache, and there is room for a register that
+    /// reaches beyond the last tile.
+    fn point(&self) -> usize {
+        self.planes * self.wide + LANES
+    }
+
+    fn len(&self) -> usize {
+        POINTS * self.point()
+    }
+
+    /// The matrix of a point.
+    fn matrix<'a>(&self, block: &'a [f32], point: usize) -> Matrix<'a, f32> {
+        Matrix::dense(&block[point * self.point()..][..self.planes * self.wide], self.wide)
+    }
+}
+
+/// Tiles in a block of an image of `count` tiles, whose blocks have at most so many planes.
+fn tiles(count: usize, planes: usize) -> usize {
+    (BLOCK / (POINTS * planes)).max(TILES).min(count).next_multiple_of(LANES)
+}
+
+/// `V = B' d B` of the tiles of some runs, for all channels.
+struct ToPoints<'a> {
+    points: &'a mut [f32],
+    block: Block,
+    cells: &'a [f32],
+    grid: &'a Grid,
+    runs: &'a [Run],
+}
+
+impl VectorLoop<f32> for ToPoints<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = f32>>(self) {
+        let ToPoints { points, block, cells, grid, runs } = self;
+        let (plane, row, point) = (grid.lattice.plane(), grid.lattice.steps()[1], block.point());
+        let places = &grid.places[..POINTS];
+        let reach = places.iter().max().expect("a tile has pixels") + V::LANES;
+        assert!(points.len() >= block.len());
+        for channel in 0..block.planes {
+            for run in runs {
+                let from = channel * plane + run.row * row + run.column;
+                let to = channel * block.wide + run.at;
+                assert!(from + run.count - 1 + reach <= cells.len() && run.at + run.count <= block.wide);
+                for j in (0..run.count).step_by(V::LANES) {
+                    let (from, to) = (cells[from + j..].as_ptr(), points[to + j..].as_mut_ptr());
+                    // SAFETY: the pixels of a register of tiles lie within the cells, as just found. Its points lie
+                    // before those of the next point or in the room after the last, and what it has beyond the run is
+                    // written over by the next run or channel, or by the zeros.
+                    unsafe {
+                        let mut rows = [[V::splat(0.0); SIDE]; SIDE];
+                        for q in 0..SIDE {
+                            let [d0, d1, d2, d3] = [0, 1, 2, 3].map(|i| V::load(from.add(places[SIDE * i + q])));
+                            rows[0][q] = d0.sub(d2);
+                            rows[1][q] = d1.add(d2);
+                            rows[2][q] = d2.sub(d1);
+                            rows[3][q] = d1.sub(d3);
+                        }
+                        for (i, [t0, t1, t2, t3]) in rows.into_iter().enumerate() {
+                            let to = to.add(SIDE * i * point);
+                            t0.sub(t2).store(to);
+                            t1.add(t2).store(to.add(point));
+                            t2.sub(t1).store(to.add(2 * point));
+                            t1.sub(t3).store(to.add(3 * point));
+                        }
+                    }
+                }
+            }
+        }
+        // Tiles that are not there must not look as if they were not finite.
+        let used = runs.last().map_or(0, |run| run.at + run.count);
+        if used < block.wide {
+            for point in points.chunks_mut(point).take(POINTS) {
+                point[..block.planes * block.wide].chunks_mut(block.wide).for_each(|row| row[used..].fill(0.0));
+            }
+        }
+    }
+}
+
+/// `A' M A` of the tiles of some runs, for all filters: outputs.
+struct ToOutput<'a> {
+    out: &'a SharedMut<'a, f32>,
+    /// Where the first filter's outputs begin, and the sizes of a plane.
+    start: usize,
+    outputs: [usize; 2],
+    points: &'a [f32],
+    block: Block,
+    bias: Option<&'a [f32]>,
+    runs: &'a [Run],
+}
+
+impl VectorLoop<f32> for ToOutput<'_> {
+    /// Whether all outputs are finite.
+    type Output = bool;
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = f32>>(self) -> bool {
+        let ToOutput { out, start, outputs: [high, wide], points, block, bias, runs } = self;
+        let point = block.point();
+        assert!(points.len() >= block.len());
+        let mut test = [0.0; LANES];
+        // SAFETY: registers begin at tiles of the block, and what they reach beyond it lies before the next point's or
+        // in the room after the last. Each task writes the outputs of its own tiles, which `range` finds in the output.
+        unsafe {
+            let zero = V::splat(0.0);
+            let mut zeros = zero;
+            for filter in 0..block.planes {
+                let bias = V::splat(bias.map_or(0.0, |bias| bias[filter]));
+                for run in runs {
+                    assert!(run.at + run.count <= block.wide);
+                    for j in (0..run.count).step_by(V::LANES) {
+                        let from = points[filter * block.wide + run.at + j..].as_ptr();
+                        let mut rows = [[zero; SIDE]; 2];
+                        for q in 0..SIDE {
+                            let [m0, m1, m2, m3] = [0, 1, 2, 3].map(|i| V::load(from.add((SIDE * i + q) * point)));
+                            [rows[0][q], rows[1][q]] = [m0.add(m1).add(m2), m1.sub(m2).sub(m3)];
+                        }
+                        let (row, column) = (2 * run.row, 2 * (run.column + j));
+                        let width = (2 * V::LANES.min(run.count - j)).min(wide - column);
+                        for (i, [s0, s1, s2, s3]) in rows.into_iter().enumerate().take(high - row) {
+                            let even = s0.add(s1).add(s2).add(bias);
+                            let odd = s1.sub(s2).sub(s3).add(bias);
+                            // Of what is finite that makes 0.
+                            zeros = odd.mul_add(zero, even.mul_add(zero, zeros));
+                            let place = start + (filter * high + row + i) * wide + column;
+                            write_in_turn(out.range(place..place + width), even, odd);
+                        }
+                    }
+                }
+            }
+            zeros.store(test.as_mut_ptr());
+        }
+        test == [0.0; LANES]
+    }
+}
+
+/// Writes the lanes of two registers in turn.
+///
+/// # Safety
+/// As [`Vector::splat`].
+#[inline(always)]
+unsafe fn write_in_turn<V: Vector<Element = f32>>(out: &mut [f32], even: V, odd: V) {
+    let (mut evens, mut odds) = ([0.0; LANES], [0.0; LANES]);
+    // SAFETY: there is room for a register.
+    unsafe {
+        even.store(evens.as_mut_ptr());
+        odd.store(odds.as_mut_ptr());
+    }
+    let (pairs, last) = out.as_chunks_mut::<2>();
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        *pair = [evens[i], odds[i]];
+    }
+    if let [last] = last {
+        *last = evens[pairs.len()];
+    }
+}
+
+/// `U = G g G'` of a kernel, row by row.
+fn of_kernel(g: &[f32; 9]) -> [f32; POINTS] {
+    let line = |[a, b, c]: [f32; 3]| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
+    let columns = [0, 1, 2].map(|j| line([g[j], g[3 + j], g[6 + j]]));
+    let mut points = [0.0; POINTS];
+    for (i, points) in points.chunks_mut(SIDE).enumerate() {
+        points.copy_from_slice(&line(columns.map(|column| column[i])));
+    }
+    points
+}
+
+/// `out = conv(x, w) + bias`, all dense, where `kernel` gives the weights of a group's filter for a channel. Whether all
+/// of it is finite; else it means nothing.
+pub fn conv(
+    out: &mut [f32],
+    x: &[f32],
+    kernel: impl Fn(usize, usize, usize) -> [f32; 9] + Sync,
+    bias: Option<&[f32]>,
+    c: &Conv,
+    par: &Par,
+) -> bool {
+    let grid = Grid::new(c);
+    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let (channels, filters, count) = (c.channels, c.filters, grid.down * grid.across);
+    // For each group and point a matrix of the filters by the channels.
+    let line = pack::line(channels);
+    let mut kernels = Scratch::<f32>::new(c.groups * POINTS * filters * line);
+    {
+        let kernels = SharedMut::new(&mut kernels);
+        par.for_each(c.groups * filters, |task| {
+            let (group, filter) = (task / filters, task % filters);
+            let mut rows: [&mut [f32]; POINTS] = std::array::from_fn(|point| {
+                let start = ((group * POINTS + point) * filters + filter) * line;
+                // SAFETY: each task writes the rows of its own filter.
+                unsafe { kernels.range(start..start + channels) }
+            });
+            for channel in 0..channels {
+                let points = of_kernel(&kernel(group, filter, channel));
+                rows.iter_mut().zip(points).for_each(|(row, point)| row[channel] = point);
+            }
+        });
+    }
+    let kernels = &*kernels;
+    let p = Parts { count: c.images * c.groups, groups: c.groups, channels, pixels: c.pixels() };
+    let (each, most) = (channels * grid.lattice.plane(), tiles(count, channels.max(filters)));
+    let blocks = count.div_ceil(most);
+    let memory = [channels, filters].map(|planes| Block { planes, wide: most }.len());
+    let (out, finite) = (SharedMut::new(out), AtomicBool::new(true));
+    for_parts(x, &grid.lattice, &p, par, |parts, laid_out| {
+        let tasks = parts.len() * blocks;
+        let own = memory[0] + memory[1];
+        let mut scratch = Scratch::<f32>::new(par.threads().min(tasks) * own);
+        par.for_each_in(tasks, &mut scratch, own, |own, task| {
+            let (i, first) = (task / blocks, task % blocks * most);
+            let (part, count) = (parts.start + i, most.min(count - first));
+            let (group, runs) = (part % c.groups, grid.runs(first, count));
+            let wide_block = count.next_multiple_of(LANES);
+            let [from, to] = [channels, filters].map(|planes| Block { planes, wide: wide_block });
+            let (points, sums) = own.split_at_mut(memory[0]);
+            let cells = &laid_out[i * each..];
+            // SAFETY: the transform checks what it reads and writes.
+            unsafe { f32::run(ToPoints { points, block: from, cells, grid: &grid, runs: &runs }) };
+            for point in 0..POINTS {
+                let u = Matrix::dense(&kernels[(group * POINTS + point) * filters * line..][..filters * line], line);
+                let sums = &mut sums[point * to.point()..][..filters * wide_block];
+                let v = from.matrix(points, point);
+                gemm::gemm(filters, channels, wide_block, u, v, sums, false, &Par::sequential());
+            }
+            let start = part * filters * high * wide;
+            let bias = bias.map(|bias| &bias[group * filters..]);
+            let outputs =
+                ToOutput { out: &out, start, outputs: [high, wide], points: sums, block: to, bias, runs: &runs };
+            // SAFETY: as above; each task has its own tiles.
+            if !unsafe { f32::run(outputs) } {
+                finite.store(false, Ordering::Relaxed);
+            }
+        });
+    });
+    finite.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::conv;
+    use crate::with_threads;
+
+    /// An image, a weight, a bias and the sizes: two images of two groups of 32 channels.
+    fn sample(size: [usize; 2], filters: usize, padding: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>, Conv) {
+        let window =
+            |size: usize| Window { size, kernel: 3, stride: 1, padding, dilation: 1, output: size + 2 * padding - 2 };
+        let windows = [Window::NONE, window(size[0]), window(size[1])];
+        let c = Conv { images: 2, groups: 2, channels: 32, filters, windows };
+        let mut state = 1u32;
+        let mut numbers = |n: usize| -> Vec<f32> {
+            let next = || {
+                state = state.wrapping_mul(747796405).wrapping_add(2891336453);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            };
+            std::iter::repeat_with(next).take(n).collect()
+        };
+        let x = numbers(c.images * c.groups * c.channels * c.pixels());
+        (x, numbers(c.groups * filters * 32 * 9), numbers(c.groups * filters), c)
+    }
+
+    /// The sum of an output's terms, and that of their sizes.
+    fn definition(x: &[f32], w: &[f32], c: &Conv, [part, filter, y, z]: [usize; 4]) -> (f64, f64) {
+        let [_, high, wide] = &c.windows;
+        let (mut sum, mut size) = (0.0, 0.0);
+        for (channel, i, j) in (0..c.channels).flat_map(|c| (0..3).flat_map(move |i| (0..3).map(move |j| (c, i, j)))) {
+            let place = |at: usize, w: &Window| at.checked_sub(w.padding).filter(|&at| at < w.size);
+            let (Some(y), Some(z)) = (place(y + i, high), place(z + j, wide)) else { continue };
+            let x = x[(part * c.channels + channel) * c.pixels() + y * wide.size + z] as f64;
+            let kernel = (part % c.groups * c.filters + filter) * c.channels + channel;
+            let term = x * w[kernel * 9 + i * 3 + j] as f64;
+            (sum, size) = (sum + term, size + term.abs());
+        }
+        (sum, size)
+    }
+
+    fn places(c: &Conv) -> impl Iterator<Item = [usize; 4]> {
+        let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+        let each = [c.images * c.groups, c.filters, high, wide];
+        (0..each.iter().product())
+            .map(move |i| [i / wide / high / each[1], i / wide / high % each[1], i / wide % high, i % wide])
+    }
+
+    /// Outputs that end within a tile, blocks that end within a row and within a register, and every padding.
+    const SIZES: [([usize; 2], usize, usize); 4] =
+        [([14, 14], 32, 1), ([15, 17], 33, 0), ([13, 21], 40, 2), ([28, 27], 32, 1)];
+
+    #[test]
+    fn outputs_are_those_of_the_definition_with_the_same_bits_for_any_threads() {
+        for (size, filters, padding) in SIZES {
+            let (x, w, bias, c) = sample(size, filters, padding);
+            assert!(takes(&c));
+            let mut runs = [1, 2, 3].map(|threads| {
+                let mut out = vec![f32::NAN; c.images * c.groups * filters * c.positions()];
+                let par = with_threads(threads, Par::current);
+                conv::conv(&mut out, &x, &w, Some(&bias), &c, &par);
+                out
+            });
+            assert!(runs.iter().all(|out| *out == runs[0]));
+            for (at, out) in places(&c).zip(&mut runs[0]) {
+                let (want, size) = definition(&x, &w, &c, at);
+                let error = (*out as f64 - want - bias[at[0] % 2 * filters + at[1]] as f64).abs();
+                assert!(error <= 4.0 * f32::EPSILON as f64 * (size + 1.0), "{c:?} {at:?}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_the_input_is_that_of_the_definition() {
+        for (size, filters, padding) in SIZES {
+            let (x, w, _, c) = sample(size, filters, padding);
+            let g: Vec<f32> =
+                (0..c.images * c.groups * filters * c.positions()).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+            let mut out = vec![f32::NAN; x.len()];
+            conv::transposed(&mut out, &g, &w, None, &c, &Par::sequential());
+            // <g, conv(x, w)> = <transposed(g, w), x>, for any x: also for one that sees a few pixels only.
+            let few = |i: usize| i % 97 == 13;
+            let x: Vec<f32> = x.iter().enumerate().map(|(i, &x)| if few(i) { x } else { 0.0 }).collect();
+            let (mut left, mut size) = (0.0, 0.0);
+            for (at, &g) in places(&c).zip(&g) {
+                let (sum, terms) = definition(&x, &w, &c, at);
+                (left, size) = (left + g as f64 * sum, size + g.abs() as f64 * terms);
+            }
+            let right: f64 = out.iter().zip(&x).map(|(&g, &x)| g as f64 * x as f64).sum();
+            assert!((left - right).abs() < f32::EPSILON as f64 * size, "{c:?}: {left} {right}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_reaches_the_outputs_that_see_it() {
+        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let (mut x, w, _, c) = sample([14, 14], 32, 1);
+            x[5 * 14 + 6] = bad;
+            let mut out = vec![0.0; c.images * c.groups * c.filters * c.positions()];
+            conv::conv(&mut out, &x, &w, None, &c, &Par::sequential());
+            for ([part, filter, y, z], out) in places(&c).zip(out) {
+                let sees = part == 0 && y.abs_diff(5) < 2 && z.abs_diff(6) < 2;
+                let want = definition(&x, &w, &c, [part, filter, y, z]).0 as f32;
+                let same = if sees {
+                    out.is_nan() == want.is_nan() && (out == want || bad.is_finite() || out.is_nan())
+                } else {
+                    (out - want).abs() < 1e-4
+                };
+                assert!(same, "{bad}: {out} for {want} at {part} {filter} {y} {z}");
+            }
+        }
+    }
+}

@@ -21,6 +21,9 @@ pub struct Moments {
 /// the precision that kernels compute in.
 const STRETCH: usize = 4096;
 
+/// Elements of a plane below which channels are worked on side by side.
+const SMALL: usize = 16;
+
 /// The sum of a stretch.
 #[inline(always)]
 fn sum<T: Element<Compute: Precise>>(x: &[T]) -> f64 {
@@ -151,27 +154,36 @@ where
             seen.moments()
         }
     }
-    if plane < 16 {
+    if plane < SMALL {
         return moments_of_columns(x, channels, plane, par);
     }
-    let mut out = vec![Moments::default(); channels];
-    let together = (GRAIN * channels / x.len().max(1)).max(1);
+    let moments = |channel| simd::run(Channel { x, first: channel * plane, plane, apart: channels * plane });
+    each_channel(x.len(), channels, par, moments)
+}
+
+/// What `f` gives for each of `channels` channels of `elements` elements together.
+fn each_channel<R: Send + Default + Clone>(
+    elements: usize,
+    channels: usize,
+    par: &Par,
+    f: impl Fn(usize) -> R + Sync,
+) -> Vec<R> {
+    let mut out = vec![R::default(); channels];
+    let together = (GRAIN * channels / elements.max(1)).max(1);
     par.chunks_mut(&mut out, together, |block, out| {
-        for (k, out) in out.iter_mut().enumerate() {
-            let first = (block * together + k) * plane;
-            *out = simd::run(Channel { x, first, plane, apart: channels * plane });
-        }
+        out.iter_mut().enumerate().for_each(|(k, out)| *out = f(block * together + k));
     });
     out
 }
+
+/// Columns that are summed side by side.
+const WIDTH: usize = 64;
 
 /// [`moments`] where planes are small: what lies side by side is summed side by side.
 fn moments_of_columns<T>(x: &[T], channels: usize, plane: usize, par: &Par) -> Vec<Moments>
 where
     T: Element<Compute: Precise>,
 {
-    /// Columns at a time.
-    const WIDTH: usize = 64;
     /// The sums of each column's distances from its center, and of their squares.
     struct Columns<'a, T> {
         x: &'a [T],
@@ -260,4 +272,203 @@ where
         let first = task * each % channels.len();
         simd::run(Planes { x: &x[start..][..out.len()], out, channels, first, plane });
     });
+}
+
+/// The sums over each channel of a gradient, and of its products with the distances of the elements from `centers`.
+pub fn gradient_sums<T>(g: &[T], x: &[T], centers: &[f64], plane: usize, par: &Par) -> Vec<[f64; 2]>
+where
+    T: Element<Compute: Precise>,
+{
+    struct Channel<'a, T> {
+        g: &'a [T],
+        x: &'a [T],
+        center: f64,
+        first: usize,
+        plane: usize,
+        apart: usize,
+    }
+    impl<T: Element<Compute: Precise>> Channel<'_, T> {
+        #[inline(always)]
+        fn add(acc: &mut [[T::Compute; LANES]; 2], g: &[T], x: &[T], center: T::Compute) {
+            let [own, products] = acc;
+            for ((own, products), (g, x)) in own.iter_mut().zip(products).zip(g.iter().zip(x)) {
+                *own = *own + g.up();
+                *products = *products + g.up() * (x.up() - center);
+            }
+        }
+    }
+    impl<T: Element<Compute: Precise>> Loop for Channel<'_, T> {
+        type Output = [f64; 2];
+        #[inline(always)]
+        fn run<I: Isa>(self) -> [f64; 2] {
+            let center = T::Compute::from_f64(self.center);
+            let mut sums = [0.0; 2];
+            for at in (self.first..self.x.len()).step_by(self.apart) {
+                let stretches = self.g[at..][..self.plane].chunks(STRETCH).zip(self.x[at..].chunks(STRETCH));
+                for (g, x) in stretches {
+                    let mut acc = [[T::Compute::default(); LANES]; 2];
+                    let ((gs, g), (xs, x)) = (g.as_chunks::<LANES>(), x[..g.len()].as_chunks::<LANES>());
+                    gs.iter().zip(xs).for_each(|(g, x)| Self::add(&mut acc, g, x, center));
+                    let mut acc = acc.map(settled);
+                    Self::add(&mut acc, g, x, center);
+                    sums.iter_mut().zip(acc).for_each(|(sum, acc)| *sum += lanes::join::<_, Plus>(acc).to_f64());
+                }
+            }
+            sums
+        }
+    }
+    /// The same for columns that lie side by side.
+    struct Columns<'a, T> {
+        g: &'a [T],
+        x: &'a [T],
+        row: usize,
+        center: [f64; WIDTH],
+    }
+    impl<T: Element> Loop for Columns<'_, T> {
+        type Output = [[f64; WIDTH]; 2];
+        #[inline(always)]
+        fn run<I: Isa>(self) -> [[f64; WIDTH]; 2] {
+            let [mut own, mut products] = [[0.0; WIDTH]; 2];
+            for (g, x) in self.g.chunks(self.row).zip(self.x.chunks(self.row)) {
+                let sums = own.iter_mut().zip(&mut products);
+                for (((g, x), center), (own, products)) in g.iter().zip(x).zip(&self.center).zip(sums) {
+                    *own += g.to_f64();
+                    *products += g.to_f64() * (x.to_f64() - center);
+                }
+            }
+            [own, products]
+        }
+    }
+    let channels = centers.len();
+    if x.is_empty() {
+        return vec![[0.0; 2]; channels];
+    }
+    let row = channels * plane;
+    if plane >= SMALL {
+        return each_channel(x.len(), channels, par, |c| {
+            simd::run(Channel { g, x, center: centers[c], first: c * plane, plane, apart: row })
+        });
+    }
+    let columns: Vec<Vec<[f64; 2]>> = par.map(row.div_ceil(WIDTH), |block| {
+        let (from, width) = (block * WIDTH, WIDTH.min(row - block * WIDTH));
+        let center = std::array::from_fn(|i| centers.get((from + i) / plane).copied().unwrap_or(0.0));
+        let [own, products] = simd::run(Columns { g: &g[from..], x: &x[from..], row, center });
+        own.into_iter().zip(products).map(Into::into).take(width).collect()
+    });
+    let sum = |a: [f64; 2], b: &[f64; 2]| [a[0] + b[0], a[1] + b[1]];
+    columns.concat().chunks(plane).map(|channel| channel.iter().fold([0.0; 2], sum)).collect()
+}
+
+/// How the gradients of a channel's elements are found: `g * scale + (x - center) * along + shift`.
+#[derive(Clone, Copy, Debug)]
+pub struct Slope {
+    /// What is subtracted from the element.
+    pub center: f64,
+    /// The factor of the gradient that comes in.
+    pub scale: f64,
+    /// The factor of the element's distance from the center.
+    pub along: f64,
+    /// What is added.
+    pub shift: f64,
+}
+
+/// `out = g * scale + (x - center) * along + shift`, channel by channel.
+pub fn gradient<T>(out: &mut [T], g: &[T], x: &[T], channels: &[Slope], plane: usize, par: &Par)
+where
+    T: Element<Compute: Precise>,
+{
+    struct Planes<'a, T> {
+        out: &'a mut [T],
+        g: &'a [T],
+        x: &'a [T],
+        channels: &'a [Slope],
+        first: usize,
+        plane: usize,
+    }
+    impl<T: Element<Compute: Precise>> Loop for Planes<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let planes = self.out.chunks_mut(self.plane).zip(self.g.chunks(self.plane)).zip(self.x.chunks(self.plane));
+            let mut channel = self.first;
+            for ((out, g), x) in planes {
+                let Slope { center, scale, along, shift } = self.channels[channel];
+                let [center, scale, along, shift] = [center, scale, along, shift].map(T::Compute::from_f64);
+                for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
+                    *out = T::down(g.up() * scale + ((x.up() - center) * along + shift));
+                }
+                channel = if channel + 1 == self.channels.len() { 0 } else { channel + 1 };
+            }
+        }
+    }
+    /// Rows of all channels, with the numbers of each column.
+    struct Rows<'a, T: Element> {
+        out: &'a mut [T],
+        g: &'a [T],
+        x: &'a [T],
+        columns: &'a [[T::Compute; 4]],
+    }
+    impl<T: Element<Compute: Precise>> Loop for Rows<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let row = self.columns.len();
+            for ((out, g), x) in self.out.chunks_mut(row).zip(self.g.chunks(row)).zip(self.x.chunks(row)) {
+                for (((out, g), x), [center, scale, along, shift]) in out.iter_mut().zip(g).zip(x).zip(self.columns) {
+                    *out = T::down(g.up() * *scale + ((x.up() - *center) * *along + *shift));
+                }
+            }
+        }
+    }
+    let plane = plane.max(1);
+    if plane < SMALL {
+        let numbers = channels.iter().map(|c| [c.center, c.scale, c.along, c.shift].map(T::Compute::from_f64));
+        let columns: Vec<_> = numbers.flat_map(|numbers| std::iter::repeat_n(numbers, plane)).collect();
+        let each = (GRAIN / columns.len().max(1)).max(1) * columns.len();
+        return par.chunks_mut(out, each, |task, out| {
+            let own = task * each..task * each + out.len();
+            simd::run(Rows { g: &g[own.clone()], x: &x[own], out, columns: &columns });
+        });
+    }
+    let each = (GRAIN / plane).max(1);
+    par.chunks_mut(out, each * plane, |task, out| {
+        let own = task * each * plane..task * each * plane + out.len();
+        let first = task * each % channels.len();
+        simd::run(Planes { g: &g[own.clone()], x: &x[own], out, channels, first, plane });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Planes below and above those that are worked on side by side, of one and of several stretches.
+    #[test]
+    fn gradients_of_channels_are_those_of_the_definition() {
+        for (images, channels, plane) in [(40, 70, 1), (3, 5, 7), (2, 3, 16), (3, 2, 37), (2, 3, 5000), (0, 3, 20)] {
+            let n = images * channels * plane;
+            let x: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin() + 3.0).collect();
+            let g: Vec<f32> = (0..n).map(|i| (i as f32 * 0.11).cos()).collect();
+            let of = |channel: usize| (0..n).filter(move |i| i / plane % channels == channel);
+            let centers: Vec<f64> = (0..channels).map(|c| 2.5 + c as f64 / 8.0).collect();
+            for (channel, sums) in gradient_sums(&g, &x, &centers, plane, &Par::sequential()).iter().enumerate() {
+                let own: f64 = of(channel).map(|i| g[i] as f64).sum();
+                let products: f64 = of(channel).map(|i| g[i] as f64 * (x[i] as f64 - centers[channel])).sum();
+                let size = (images * plane) as f64;
+                assert!(
+                    (own - sums[0]).abs() <= 1e-6 * size && (products - sums[1]).abs() <= 1e-6 * size,
+                    "{channel} {plane}"
+                );
+            }
+            let slope = |c: usize| Slope { center: centers[c], scale: 0.5 + c as f64, along: 1.5, shift: c as f64 };
+            let slopes: Vec<Slope> = (0..channels).map(slope).collect();
+            let mut out = vec![f32::NAN; n];
+            gradient(&mut out, &g, &x, &slopes, plane, &Par::sequential());
+            for (i, out) in out.iter().enumerate() {
+                let Slope { center, scale, along, shift } = slopes[i / plane % channels];
+                let want = g[i] as f64 * scale + (x[i] as f64 - center) * along + shift;
+                assert!((*out as f64 - want).abs() < 1e-5 * want.abs().max(1.0), "{i}: {out}, not {want}");
+            }
+        }
+    }
 }

@@ -72,7 +72,7 @@ unary! {
     /// ```
     relu / try_relu = RELU {
         eval: |x| R::select(x.lt(R::lit(0.0)), R::lit(0.0), x),
-        gradient: output |g, y| g * y.sign(),
+        gradient: output |g, y| zipped(&RELU_GRAD, &g, y),
         domain: -3.0 to 3.0, kinks: [0.0 => 0.0], specials: [],
         numpy: "", torch: "relu",
     }
@@ -257,6 +257,15 @@ unary! {
 // The gradients of those whose derivative is a formula of its own: that coming in times the derivative at `x`.
 binary! {
     pub(crate) static GRADIENTS;
+
+    // From the result; what comes in where it is not 0 or below, so that NaN stays NaN.
+    relu_grad = RELU_GRAD {
+        eval: |g, y| R::select(y.le(R::lit(0.0)), R::lit(0.0), g),
+        lhs: [rhs] |u| zipped(&RELU_GRAD, &u, rhs),
+        rhs: [] |u| u.zeros_like(),
+        domain: (-2.0 to 2.0, -3.0 to 3.0), specials: [],
+        numpy: "", torch: "",
+    }
 
     gelu_grad = GELU_GRAD {
         eval: |g, x| {

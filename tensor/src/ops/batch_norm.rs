@@ -2,13 +2,16 @@
 
 use std::panic::Location;
 
+use smallvec::SmallVec;
+
 use crate::attrs;
-use crate::dispatch::{Arg, Call, Gradient, Op, Outputs, Saves, apply, in_op};
+use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply, in_op};
 use crate::dtype::{DType, Element, with_dtype};
-use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::norm::{self, Affine};
+use crate::error::{Error, ErrorKind, Result, or_panic};
+use crate::kernels::norm::{self, Affine, Slope};
 use crate::kind::Float;
 use crate::ops::elementwise::unsupported;
+use crate::ops::row_norm::{Cut, second};
 use crate::ops::shape::dense;
 use crate::ops::twin;
 use crate::par::Par;
@@ -19,7 +22,7 @@ use crate::tape::Vjp;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&BATCH_NORM];
+pub(crate) static OPS: &[&Op] = &[&BATCH_NORM, &BATCH_NORM_GRAD];
 
 /// The precision of the statistics of elements of precision `dtype`: 16-bit floats have too little range for them.
 pub(super) fn statistics_dtype(dtype: DType) -> DType {
@@ -97,34 +100,35 @@ pub(crate) static BATCH_NORM: Op = {
             statistic(|m| m.variance),
         ])
     }
-    /// With `d = x - mean`, `r = 1 / sqrt(variance + eps)` and `n` elements in each channel, `y = d r weight + bias`:
-    /// Ioffe and Szegedy, 2015, arXiv:1502.03167, section 3. Mean and variance depend on `x`, too.
+    /// The gradients come from one operation; those of the statistics themselves, which are rare, are added: of the
+    /// mean, and of the variance, which depends on each element's distance from the mean.
     fn vjp(cx: &mut Vjp<'_>) {
         let (shape, dtype) = (cx.input_shape(0).clone(), cx.input_dtype(0));
-        let wide = statistics_dtype(dtype);
-        let (_, n) = channels(&shape).expect("checked when it was recorded");
-        let (beside, others) = (beside(&shape), (0..shape.rank()).filter(|&a| a != 1).collect::<Vec<_>>());
-        let (g, g_mean, g_variance) = (cx.g().to_dtype(wide), cx.cotangent(1), cx.cotangent(2));
+        let (g, x) = (cx.g(), cx.input::<Float>(0));
         let (mean, variance) = (cx.output::<Float>(1), cx.output::<Float>(2));
-        let d = cx.input::<Float>(0).to_dtype(wide) - mean.reshape(&beside);
-        let r = (variance + cx.attrs().float("eps")).sqrt().recip();
-        let sum_g = g.sum_axis(&others);
-        let sum_gd = (&g * &d).sum_axis(&others);
-        if cx.needs(0) {
-            let scale = match cx.inputs() {
-                1 => r.clone(),
-                _ => &r * cx.input::<Float>(1).to_dtype(wide),
-            };
-            let along_d = (g_variance * 2.0 - &scale * r.square() * &sum_gd) / n as f64;
-            let alike = (g_mean - &scale * &sum_g) / n as f64;
-            let dx = g * scale.reshape(&beside) + d * along_d.reshape(&beside) + alike.reshape(&beside);
-            cx.give(0, dx.to_dtype(dtype));
-        }
-        if cx.needs(1) {
-            cx.give(1, (sum_gd * r).to_dtype(dtype));
-        }
-        if cx.needs(2) {
-            cx.give(2, sum_g.to_dtype(dtype));
+        let rstd = (variance + cx.attrs().float("eps")).sqrt().recip();
+        let weight = (cx.inputs() > 1).then(|| cx.input::<Float>(1));
+        let mut inputs: SmallVec<[Arg<'_>; 5]> =
+            smallvec::smallvec![(&g).into(), (&x).into(), (&rstd).into(), (&mean).into()];
+        inputs.extend(weight.as_ref().map(Arg::from));
+        let gradients = or_panic(apply(&BATCH_NORM_GRAD, Attrs::NONE, &mut inputs));
+        let (g_mean, g_variance) = (cx.take_cotangent(1), cx.take_cotangent(2));
+        for (i, gradient) in gradients.into_iter().enumerate() {
+            let mut gradient: Tensor = or_panic(gradient.downcast());
+            if i == 0 && cx.needs(0) && (g_mean.is_some() || g_variance.is_some()) {
+                let (_, n) = channels(&shape).expect("checked when it was recorded");
+                let beside = beside(&shape);
+                let mut more = Tensor::full_dtype(&shape, 0.0, mean.dtype());
+                if let Some(g_variance) = &g_variance {
+                    let d = x.to_dtype(mean.dtype()) - mean.reshape(&beside);
+                    more += d * (g_variance * 2.0 / n as f64).reshape(&beside);
+                }
+                if let Some(g_mean) = &g_mean {
+                    more += (g_mean / n as f64).reshape(&beside);
+                }
+                gradient += more.to_dtype(dtype);
+            }
+            cx.give(i, gradient);
         }
     }
     fn samples(g: &mut Gen) -> Vec<Sample> {
@@ -165,6 +169,95 @@ pub(crate) static BATCH_NORM: Op = {
                 vec![Sample::new([g.tensor(&[1001.0, 1000.0, 999.0, 998.0], &[4, 1].into())], attrs! { eps: 1e-2 })]
             },
             misuses,
+        },
+    }
+};
+
+/// The gradients of a batch normalisation with respect to its input, and to weight and bias where there is a weight, from
+/// that of its result.
+///
+/// With `d = x - mean`, `h = g weight` and `n` elements in each channel the gradient of the input is
+/// `rstd (h - mean(h) - d rstd^2 mean(h d))`: Ioffe and Szegedy, 2015, arXiv:1502.03167, section 3.
+pub(crate) static BATCH_NORM_GRAD: Op = {
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        let dtype = call.same_dtype_of([0, 1].into_iter().chain((call.len() > 4).then_some(4)))?;
+        if !dtype.is_float() {
+            return Err(unsupported(dtype));
+        }
+        let shape = call.input(1).shape();
+        let (count, each) = channels(shape)?;
+        if call.input(0).shape() != shape {
+            return Err(Error::new(format!("the gradient has shape {}, the input {shape}", call.input(0).shape())));
+        }
+        for (i, name) in (2..call.len()).zip(["rstd", "mean", "weight"]) {
+            per_channel(call.input(i), name, count)?;
+        }
+        let numbers = |i: usize| call.input(i).to_f64_vec();
+        let (rstd, mean) = (numbers(2), numbers(3));
+        let weight = if call.len() > 4 { numbers(4) } else { vec![1.0; count] };
+        let (g, x) = (dense(call.input(0).clone()), dense(call.input(1).clone()));
+        let (par, plane) = (Par::of(shape.elements()), shape[2..].iter().product());
+        Ok(with_dtype!(float dtype, T => {
+            let (g, x) = (g.dense_slice::<T>(), x.dense_slice::<T>());
+            let sums = norm::gradient_sums(g, x, &mean, plane, &par);
+            let slope = |c: usize| {
+                let ([own, products], scale, n) = (sums[c], rstd[c] * weight[c], each as f64);
+                let along = -scale * rstd[c] * rstd[c] * products / n;
+                Slope { center: mean[c], scale, along, shift: -scale * own / n }
+            };
+            let slopes: Vec<Slope> = (0..count).map(slope).collect();
+            let dx = AnyTensor::filled::<T>(shape.clone(), |dx| norm::gradient(dx, g, x, &slopes, plane, &par));
+            let number = |f: &dyn Fn(usize) -> f64| {
+                AnyTensor::filled::<T>([count].into(), |to| {
+                    to.iter_mut().enumerate().for_each(|(c, to)| *to = T::from_f64(f(c)));
+                })
+            };
+            match call.len() > 4 {
+                true => smallvec::smallvec![dx, number(&|c| sums[c][1] * rstd[c]), number(&|c| sums[c][0])],
+                false => smallvec::smallvec![dx],
+            }
+        }))
+    }
+    fn vjp(cx: &mut Vjp<'_>) {
+        let shape = cx.input_shape(1);
+        let beside = [1, shape[1], 1, 1];
+        let sizes = [shape[0], shape[1], shape[2..].iter().product(), 1];
+        second(cx, &Cut { sizes, statistics: (beside, [0, 2]), weight: (beside, [0, 2]), centered: true });
+    }
+    fn samples(g: &mut Gen) -> Vec<Sample> {
+        let shape = g.shape(2, 4);
+        let each = Shape::from([shape[1]]);
+        let inputs = [
+            g.numbers(&shape, -1.0, 1.0),
+            g.numbers(&shape, -2.0, 2.0),
+            g.numbers(&each, 0.5, 2.0),
+            g.numbers(&each, -1.0, 1.0),
+            g.numbers(&each, 0.5, 2.0),
+        ];
+        let kept = 4 + g.below(2);
+        vec![Sample::new(inputs.into_iter().take(kept), Attrs::NONE)]
+    }
+    Op {
+        name: "batch_norm_grad",
+        operands: &["gradient", "input", "rstd", "mean", "weight"],
+        forward,
+        gradient: Gradient::Rule { saves: |_| Saves::INPUTS, vjp },
+        info: || OpInfo {
+            family: Family::Norm,
+            numpy: "",
+            torch: "",
+            precisions: FLOATS,
+            samples,
+            specials: |_| Vec::new(),
+            misuses: || {
+                let z = |shape: &[usize]| -> AnyTensor { Tensor::zeros(shape).into() };
+                let case = |shapes: [&[usize]; 4], says| Misuse::new(shapes.map(z), Attrs::NONE, says);
+                vec![
+                    case([&[2, 3], &[2, 4], &[4], &[4]], "the gradient has shape [2, 3], the input [2, 4]"),
+                    case([&[4], &[4], &[4], &[4]], "needs rank 2 or more"),
+                    case([&[2, 3], &[2, 3], &[2], &[3]], "rstd has shape [2], not [3]"),
+                ]
+            },
         },
     }
 };

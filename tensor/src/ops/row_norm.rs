@@ -363,53 +363,18 @@ pub(crate) static ROW_NORM_GRAD: Op = {
             [dx].into_iter().chain(affine).collect()
         }))
     }
-    /// The operation as a function of all its inputs, differentiated. `u`, `s` and `t` are the gradients of its results;
-    /// `P(h) = rstd (h - mean(h) - v mean(h v))` is its own transpose.
     fn vjp(cx: &mut Vjp<'_>) {
         let rows = rows(cx.attrs());
-        let with_mean = rows.centered as usize;
-        let has_weight = cx.inputs() > 3 + with_mean;
-        let (shape, dtype, wide) = (cx.input_shape(1).clone(), cx.input_dtype(1), statistics_dtype(cx.input_dtype(1)));
-        let statistics = cx.input_shape(2).clone();
-        let periods = statistics.elements() / rows.period.max(1);
-        let sizes = [periods, rows.period, rows.channels, rows.plane];
-        let wide_as = |t: Tensor, sizes: [usize; 4]| t.to_dtype(wide).reshape(sizes);
-        let by_row = [periods, rows.period, 1, 1];
-        let (g, x) = (wide_as(cx.input(0), sizes), wide_as(cx.input(1), sizes));
-        let rstd = wide_as(cx.input(2), by_row);
-        let d = if rows.centered { &x - wide_as(cx.input(3), by_row) } else { x };
-        let v = &d * &rstd;
-        let weight = has_weight.then(|| wide_as(cx.input(3 + with_mean), [1, rows.period, rows.channels, 1]));
-        let u = wide_as(cx.g(), sizes);
-        let row_sum = |t: &Tensor| t.sum_keepdim([2, 3]);
-        let n = rows.len() as f64;
-        let project = |h: &Tensor| {
-            let along = h - &v * (row_sum(&(h * &v)) / n);
-            let alike = if rows.centered { along - row_sum(h) / n } else { along };
-            alike * &rstd
-        };
-        let h = weight.as_ref().map_or(g.clone(), |w| &g * w);
-        let pu = project(&u);
-        let mut dg = weight.as_ref().map_or(pu.clone(), |w| &pu * w);
-        // How v enters: in P(h), and in the gradient of the weight.
-        let mut dv = -((&u * (row_sum(&(&h * &v)) / n) + &h * (row_sum(&(&u * &v)) / n)) * &rstd);
-        if has_weight {
-            let affine = cx.input_shape(3 + with_mean).clone();
-            let beside = [1, rows.period, rows.channels, 1];
-            let (s, t) = (wide_as(cx.cotangent(1), beside), wide_as(cx.cotangent(2), beside));
-            dg = dg + &v * &s + t;
-            dv += &g * s;
-            cx.give(3 + with_mean, (&g * &pu).sum_axis([0, 3]).reshape(&affine).to_dtype(dtype));
-        }
-        // v is (x - mean) rstd, and P(h) has rstd as a factor once more.
-        let dx = &dv * &rstd;
-        let d_rstd = row_sum(&(&dv * &d)) + row_sum(&(u * project(&h))) / &rstd;
-        if rows.centered {
-            cx.give(3, -row_sum(&dx).reshape(&statistics).to_dtype(cx.input_dtype(3)));
-        }
-        cx.give(0, dg.reshape(&shape).to_dtype(dtype));
-        cx.give(1, dx.reshape(&shape).to_dtype(dtype));
-        cx.give(2, d_rstd.reshape(&statistics).to_dtype(cx.input_dtype(2)));
+        let periods = cx.input_shape(2).elements() / rows.period.max(1);
+        second(
+            cx,
+            &Cut {
+                sizes: [periods, rows.period, rows.channels, rows.plane],
+                statistics: ([periods, rows.period, 1, 1], [2, 3]),
+                weight: ([1, rows.period, rows.channels, 1], [0, 3]),
+                centered: rows.centered,
+            },
+        );
     }
     fn samples(g: &mut Gen) -> Vec<Sample> {
         let two = |g: &mut Gen| 1 + g.below(2);
@@ -448,6 +413,65 @@ pub(crate) static ROW_NORM_GRAD: Op = {
         },
     }
 };
+
+/// How a normalisation looks at its input, whose axes are taken for four.
+pub(super) struct Cut {
+    /// The sizes of the axes.
+    pub sizes: [usize; 4],
+    /// The same of the statistics, and the axes that they are taken over, where they have 1.
+    pub statistics: ([usize; 4], [usize; 2]),
+    /// The same of the weight, which is the same along these axes.
+    pub weight: ([usize; 4], [usize; 2]),
+    /// Whether a mean is subtracted.
+    pub centered: bool,
+}
+
+/// The gradients of the operation that computes those of a normalisation: of its gradient, input, `rstd`, mean and
+/// weight, those there are.
+///
+/// With `u`, `s` and `t` the gradients of its results; `P(h) = rstd (h - mean(h) - v mean(h v))` is its own transpose.
+pub(super) fn second(cx: &mut Vjp<'_>, cut: &Cut) {
+    let with_mean = cut.centered as usize;
+    let has_weight = cx.inputs() > 3 + with_mean;
+    let (shape, dtype, wide) = (cx.input_shape(1).clone(), cx.input_dtype(1), statistics_dtype(cx.input_dtype(1)));
+    let statistics = cx.input_shape(2).clone();
+    let wide_as = |t: Tensor, sizes: [usize; 4]| t.to_dtype(wide).reshape(sizes);
+    let ((by_row, row_axes), (beside, weight_axes)) = (cut.statistics, cut.weight);
+    let (g, x) = (wide_as(cx.input(0), cut.sizes), wide_as(cx.input(1), cut.sizes));
+    let rstd = wide_as(cx.input(2), by_row);
+    let d = if cut.centered { &x - wide_as(cx.input(3), by_row) } else { x };
+    let v = &d * &rstd;
+    let weight = has_weight.then(|| wide_as(cx.input(3 + with_mean), beside));
+    let u = wide_as(cx.g(), cut.sizes);
+    let sum = |t: &Tensor| t.sum_keepdim(row_axes);
+    let n = row_axes.map(|axis| cut.sizes[axis]).iter().product::<usize>() as f64;
+    let project = |h: &Tensor| {
+        let along = h - &v * (sum(&(h * &v)) / n);
+        let alike = if cut.centered { along - sum(h) / n } else { along };
+        alike * &rstd
+    };
+    let h = weight.as_ref().map_or(g.clone(), |w| &g * w);
+    let pu = project(&u);
+    let mut dg = weight.as_ref().map_or(pu.clone(), |w| &pu * w);
+    // How v enters: in P(h), and in the gradient of the weight.
+    let mut dv = -((&u * (sum(&(&h * &v)) / n) + &h * (sum(&(&u * &v)) / n)) * &rstd);
+    if has_weight {
+        let affine = cx.input_shape(3 + with_mean).clone();
+        let (s, t) = (wide_as(cx.cotangent(1), beside), wide_as(cx.cotangent(2), beside));
+        dg = dg + &v * &s + t;
+        dv += &g * s;
+        cx.give(3 + with_mean, (&g * &pu).sum_axis(weight_axes).reshape(&affine).to_dtype(dtype));
+    }
+    // v is (x - mean) rstd, and P(h) has rstd as a factor once more.
+    let dx = &dv * &rstd;
+    let d_rstd = sum(&(&dv * &d)) + sum(&(u * project(&h))) / &rstd;
+    if cut.centered {
+        cx.give(3, -sum(&dx).reshape(&statistics).to_dtype(cx.input_dtype(3)));
+    }
+    cx.give(0, dg.reshape(&shape).to_dtype(dtype));
+    cx.give(1, dx.reshape(&shape).to_dtype(dtype));
+    cx.give(2, d_rstd.reshape(&statistics).to_dtype(cx.input_dtype(2)));
+}
 
 /// Calls an operation with a weight and a bias where they are given.
 #[track_caller]

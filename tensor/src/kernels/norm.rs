@@ -40,23 +40,22 @@ fn sum<T: Element<Compute: Precise>>(x: &[T]) -> f64 {
 /// The sum of the distances of a stretch from `center`, and of their squares.
 #[inline(always)]
 fn sums_about<T: Element<Compute: Precise>>(x: &[T], center: T::Compute) -> [f64; 2] {
-    #[inline(always)]
-    fn add<T: Element<Compute: Precise>>(acc: &mut [[T::Compute; LANES]; 2], x: &[T], center: T::Compute) {
-        let [own, squares] = acc;
-        for ((own, squares), v) in own.iter_mut().zip(squares).zip(x) {
-            let d = v.up() - center;
-            *own = *own + d;
-            *squares = *squares + d * d;
-        }
-    }
-    let mut acc = [[T::Compute::default(); LANES]; 2];
+    // Two arrays, and no function between: else they stay in memory.
+    let mut own = [T::Compute::default(); LANES];
+    let mut squares = [T::Compute::default(); LANES];
     let (wide, rest) = x.as_chunks::<LANES>();
     for w in wide {
-        add(&mut acc, w, center);
+        let d = w.map(|v| v.up() - center);
+        own.iter_mut().zip(&d).for_each(|(sum, &d)| *sum = *sum + d);
+        squares.iter_mut().zip(&d).for_each(|(sum, &d)| *sum = *sum + d * d);
     }
-    let mut acc = acc.map(settled);
-    add(&mut acc, rest, center);
-    acc.map(|acc| lanes::join::<_, Plus>(acc).to_f64())
+    let (mut own, mut squares) = (settled(own), settled(squares));
+    for (l, v) in rest.iter().enumerate() {
+        let d = v.up() - center;
+        own[l] = own[l] + d;
+        squares[l] = squares[l] + d * d;
+    }
+    [own, squares].map(|acc| lanes::join::<_, Plus>(acc).to_f64())
 }
 
 /// The moments of a run; about 0 where the mean is not subtracted.
@@ -287,16 +286,6 @@ where
         plane: usize,
         apart: usize,
     }
-    impl<T: Element<Compute: Precise>> Channel<'_, T> {
-        #[inline(always)]
-        fn add(acc: &mut [[T::Compute; LANES]; 2], g: &[T], x: &[T], center: T::Compute) {
-            let [own, products] = acc;
-            for ((own, products), (g, x)) in own.iter_mut().zip(products).zip(g.iter().zip(x)) {
-                *own = *own + g.up();
-                *products = *products + g.up() * (x.up() - center);
-            }
-        }
-    }
     impl<T: Element<Compute: Precise>> Loop for Channel<'_, T> {
         type Output = [f64; 2];
         #[inline(always)]
@@ -306,12 +295,21 @@ where
             for at in (self.first..self.x.len()).step_by(self.apart) {
                 let stretches = self.g[at..][..self.plane].chunks(STRETCH).zip(self.x[at..].chunks(STRETCH));
                 for (g, x) in stretches {
-                    let mut acc = [[T::Compute::default(); LANES]; 2];
+                    let [mut own, mut products] = [[T::Compute::default(); LANES]; 2];
                     let ((gs, g), (xs, x)) = (g.as_chunks::<LANES>(), x[..g.len()].as_chunks::<LANES>());
-                    gs.iter().zip(xs).for_each(|(g, x)| Self::add(&mut acc, g, x, center));
-                    let mut acc = acc.map(settled);
-                    Self::add(&mut acc, g, x, center);
-                    sums.iter_mut().zip(acc).for_each(|(sum, acc)| *sum += lanes::join::<_, Plus>(acc).to_f64());
+                    for (g, x) in gs.iter().zip(xs) {
+                        for l in 0..LANES {
+                            own[l] = own[l] + g[l].up();
+                            products[l] = products[l] + g[l].up() * (x[l].up() - center);
+                        }
+                    }
+                    let (mut own, mut products) = (settled(own), settled(products));
+                    for (l, (g, x)) in g.iter().zip(x).enumerate() {
+                        own[l] = own[l] + g.up();
+                        products[l] = products[l] + g.up() * (x.up() - center);
+                    }
+                    sums[0] += lanes::join::<_, Plus>(own).to_f64();
+                    sums[1] += lanes::join::<_, Plus>(products).to_f64();
                 }
             }
             sums

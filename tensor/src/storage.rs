@@ -14,14 +14,9 @@ use crate::dtype::Element;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A cache line: buffers are made of these, so that every element type is aligned and SIMD loads split no line.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
-
-// SAFETY: an array of bytes, of which any are valid; it fills its alignment, so nothing is padded.
-unsafe impl Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl Pod for Line {}
 
 /// Memory for elements, and how many handles share it. The length is that of its pool class, at least what was asked
 /// for.

@@ -158,11 +158,17 @@ pub trait Pass: Sync {
         Self: Sized,
     {
         assert_eq!(param.shape(), grad.shape(), "a parameter and its gradient have the same shape");
+        let kept = kept.into_iter().collect();
         match param.dtype() {
-            DType::F64 => over::<f64, f64>(self, param, grad, kept),
-            DType::F16 => over::<f16, f32>(self, param, grad, kept),
-            DType::BF16 => over::<bf16, f32>(self, param, grad, kept),
-            _ => over::<f32, f32>(self, param, grad, kept),
+            DType::F64 => over::<f64, f64>(&|param, grad, kept| stretch(self, param, grad, kept), param, grad, kept),
+            dtype => {
+                let run: &Run<'_, f32> = &|param, grad, kept| stretch(self, param, grad, kept);
+                match dtype {
+                    DType::F16 => over::<f16, f32>(run, param, grad, kept),
+                    DType::BF16 => over::<bf16, f32>(run, param, grad, kept),
+                    _ => over::<f32, f32>(run, param, grad, kept),
+                }
+            }
         }
     }
 }
@@ -170,7 +176,11 @@ pub trait Pass: Sync {
 /// Elements that are converted at a time where the precision of a parameter is not computed in.
 const BLOCK: usize = 256;
 
-fn over<'a, T, S>(pass: &impl Pass, param: &mut Tensor, grad: &Tensor, kept: impl IntoIterator<Item = &'a mut Tensor>)
+/// A pass over one stretch.
+type Run<'a, S> = dyn Fn(&mut [S], &[S], &mut [&mut [S]]) + Sync + 'a;
+
+/// [`Pass::over`], compiled once for each precision and not for each pass.
+fn over<T, S>(run: &Run<'_, S>, param: &mut Tensor, grad: &Tensor, kept: SmallVec<[&mut Tensor; 4]>)
 where
     T: Element<Compute = S> + Value<Float, Stored = T>,
     S: Element<Compute = S> + Value<Float, Stored = S> + num_traits::Float,
@@ -188,7 +198,7 @@ where
     Par::of(param.len()).chunks_mut_of(param, &mut kept, GRAIN, |block, param, kept| {
         let grad = &grad[block * GRAIN..][..param.len()];
         if let (Some(param), Some(grad)) = (T::direct_mut(param), T::direct(grad)) {
-            return simd::run(Stretch { pass, param, grad, kept });
+            return run(param, grad, kept);
         }
         let (mut wide_param, mut wide_grad) = ([S::default(); BLOCK], [S::default(); BLOCK]);
         for (b, param) in param.chunks_mut(BLOCK).enumerate() {
@@ -197,13 +207,18 @@ where
             wide_grad.iter_mut().zip(&grad[at.clone()]).for_each(|(w, x)| *w = x.up());
             let mut kept: SmallVec<[&mut [S]; 4]> = kept.iter_mut().map(|s| &mut s[at.clone()]).collect();
             let (wide, grad) = (&mut wide_param[..param.len()], &wide_grad[..param.len()]);
-            simd::run(Stretch { pass, param: wide, grad, kept: &mut kept });
+            run(wide, grad, &mut kept);
             param.iter_mut().zip(&wide_param).for_each(|(x, w)| *x = T::down(*w));
         }
     });
 }
 
-/// A pass over one block, to be compiled for several instruction sets.
+/// A pass over one stretch, at the level of this machine.
+fn stretch<S: num_traits::Float>(pass: &impl Pass, param: &mut [S], grad: &[S], kept: &mut [&mut [S]]) {
+    simd::run(Stretch { pass, param, grad, kept });
+}
+
+/// A pass over one stretch, to be compiled for several instruction sets.
 struct Stretch<'a, 'b, P, S> {
     pass: &'a P,
     param: &'a mut [S],

@@ -112,7 +112,13 @@ impl Par {
     ///
     /// # Panics
     /// If `f` does.
+    #[inline]
     pub fn for_each(&self, blocks: usize, f: impl Fn(usize) + Sync) {
+        self.each(blocks, &f);
+    }
+
+    /// [`for_each`](Self::for_each), compiled once and not for each loop.
+    fn each(&self, blocks: usize, f: &(dyn Fn(usize) + Sync)) {
         self.share(blocks, &|next| {
             while let Some(i) = next() {
                 f(i);
@@ -171,7 +177,13 @@ impl Par {
 
     /// Splits `out` into blocks of `size` elements (the last may be shorter) and calls `f` with the number of each
     /// block and the block, on all threads.
+    #[inline]
     pub fn chunks_mut<T: Send>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        self.chunks(out, size, &f);
+    }
+
+    /// [`chunks_mut`](Self::chunks_mut), compiled once for each type and not for each loop.
+    fn chunks<T: Send>(&self, out: &mut [T], size: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
         let size = size.max(1);
         if out.len() <= size {
             if !out.is_empty() {
@@ -181,7 +193,7 @@ impl Par {
         }
         let shared = SharedMut::new(out);
         let n = shared.len;
-        self.for_each(n.div_ceil(size), |i| {
+        self.each(n.div_ceil(size), &|i| {
             // SAFETY: blocks of different numbers do not overlap, and each number is taken once.
             f(i, unsafe { shared.range(i * size..(i * size + size).min(n)) });
         });

@@ -116,12 +116,12 @@ unsafe impl Send for Storage {}
 unsafe impl Sync for Storage {}
 
 impl Storage {
-    /// Memory for `len` elements with arbitrary (but initialised) contents, for a kernel to overwrite.
+    /// Memory of `bytes` bytes with arbitrary (but initialised) contents, for a kernel to overwrite.
     ///
     /// Where the system has not so much memory, this unwinds with [`OutOfMemory`], which becomes an error of the
     /// operation that is running.
-    pub(crate) fn stale<T: Element>(len: usize) -> Storage {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+    pub(crate) fn stale_bytes(bytes: usize) -> Storage {
+        let lines = bytes.div_ceil(size_of::<Line>());
         let mut buffer = pool::take(lines);
         *buffer.handles.get_mut() = 1;
         #[cfg(debug_assertions)]
@@ -129,11 +129,14 @@ impl Storage {
         Storage { buffer: NonNull::new(Box::into_raw(buffer)) }
     }
 
+    /// [`stale_bytes`](Self::stale_bytes) for `len` elements.
+    pub(crate) fn stale<T: Element>(len: usize) -> Storage {
+        Storage::stale_bytes(len * size_of::<T>())
+    }
+
     /// Memory for `len` zeros.
     pub(crate) fn zeros<T: Element>(len: usize) -> Storage {
-        let mut s = Storage::stale::<T>(len);
-        s.unique_mut::<T>().expect("a fresh buffer is unique")[..len].fill(T::default());
-        s
+        Storage::filled::<T>(len, |elements| elements.fill(T::default()))
     }
 
     /// No memory at all: what is left where a buffer was moved out.
@@ -142,17 +145,21 @@ impl Storage {
     }
 
     /// Memory for `len` elements, which `fill` overwrites.
+    #[inline]
     pub(crate) fn filled<T: Element>(len: usize, fill: impl FnOnce(&mut [T])) -> Storage {
         let mut s = Storage::stale::<T>(len);
-        fill(&mut s.unique_mut::<T>().expect("a fresh buffer is unique")[..len]);
+        fill(s.fresh_slice(len));
         s
     }
 
     /// The elements of `values`.
     pub(crate) fn from_slice<T: Element>(values: &[T]) -> Storage {
-        let mut s = Storage::stale::<T>(values.len());
-        s.unique_mut::<T>().expect("a fresh buffer is unique")[..values.len()].copy_from_slice(values);
-        s
+        Storage::filled::<T>(values.len(), |elements| elements.copy_from_slice(values))
+    }
+
+    /// The first `len` elements of a buffer that no one shares yet.
+    fn fresh_slice<T: Element>(&mut self, len: usize) -> &mut [T] {
+        &mut self.unique_mut::<T>().expect("a fresh buffer is unique")[..len]
     }
 
     #[inline]

@@ -68,11 +68,22 @@ impl AnyTensor {
     }
 
     /// A dense tensor over a fresh buffer, which `fill` overwrites.
+    #[inline]
     pub(crate) fn filled<T: Element>(shape: Shape, fill: impl FnOnce(&mut [T])) -> AnyTensor {
-        let n = shape.elements();
-        let mut storage = Storage::stale::<T>(n);
-        fill(&mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n]);
-        AnyTensor::dense(storage, shape, T::DTYPE)
+        let mut tensor = AnyTensor::stale(shape, T::DTYPE);
+        fill(tensor.fresh_slice());
+        tensor
+    }
+
+    /// A dense tensor over a fresh buffer, whose elements may be any.
+    fn stale(shape: Shape, dtype: DType) -> AnyTensor {
+        AnyTensor::dense(Storage::stale_bytes(shape.elements() * dtype.size()), shape, dtype)
+    }
+
+    /// The elements of a dense tensor that no one shares yet.
+    fn fresh_slice<T: Element>(&mut self) -> &mut [T] {
+        let n = self.elements();
+        &mut self.0.storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n]
     }
 
     /// The elements of a dense tensor.

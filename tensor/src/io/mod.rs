@@ -2,6 +2,7 @@
 
 mod bytes;
 mod file;
+mod json;
 mod npy;
 mod npz;
 mod safetensors;

@@ -1,15 +1,12 @@
 //! The safetensors format: named tensors in one file that holds no code.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::path::Path;
-
-use ::safetensors::tensor::{Dtype, TensorView, View};
-use ::safetensors::{SafeTensors, serialize};
 
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
+use crate::io::json::{self, Json};
 use crate::io::{by_name, bytes, file};
 use crate::tensor::AnyTensor;
 
@@ -54,8 +51,70 @@ pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, AnyTensor
 pub fn tensors_to_bytes<N: AsRef<str>, T: Into<AnyTensor>>(
     tensors: impl IntoIterator<Item = (N, T)>,
 ) -> Result<Vec<u8>> {
-    let stored = by_name(tensors)?.into_iter().map(|(name, tensor)| (name, Stored(tensor)));
-    serialize(stored, None).map_err(|e| format_error(&e))
+    let mut tensors: Vec<(String, AnyTensor)> = by_name(tensors)?.into_iter().collect();
+    // The widest elements first, so that all are aligned; as the format's own writer has them.
+    tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(NAMES.iter().position(|(dtype, _)| *dtype == tensor.dtype())));
+    let (mut header, mut start) = (String::from("{"), 0);
+    for (i, (name, tensor)) in tensors.iter().enumerate() {
+        let end = start + tensor.elements() * tensor.dtype().size();
+        let (shape, dtype) = (&tensor.shape()[..], name_of(tensor.dtype()));
+        header.push_str(if i == 0 { "" } else { "," });
+        json::quote(&mut header, name);
+        write!(header, r#":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{end}]}}"#)
+            .expect("a string takes all");
+        start = end;
+    }
+    header.push('}');
+    let length = header.len().next_multiple_of(LENGTH);
+    if length > LONGEST_HEADER {
+        return Err(damaged("header too large"));
+    }
+    let mut file = Vec::with_capacity(LENGTH + length + start);
+    file.extend((length as u64).to_le_bytes());
+    file.extend(header.bytes());
+    file.resize(LENGTH + length, b' ');
+    tensors.iter().for_each(|(_, tensor)| file.extend(bytes::of_elements(tensor)));
+    Ok(file)
+}
+
+/// Bytes of the number that a file begins with: the length of its header.
+const LENGTH: usize = size_of::<u64>();
+
+/// No header is longer, as the format has it.
+const LONGEST_HEADER: usize = 100_000_000;
+
+/// The precisions as the format calls them, and as it orders them.
+const NAMES: [(DType, &str); 9] = [
+    (DType::Bool, "BOOL"),
+    (DType::U8, "U8"),
+    (DType::I8, "I8"),
+    (DType::F16, "F16"),
+    (DType::BF16, "BF16"),
+    (DType::I32, "I32"),
+    (DType::F32, "F32"),
+    (DType::F64, "F64"),
+    (DType::I64, "I64"),
+];
+
+/// The precisions of the format that there are none of here.
+const OTHERS: [&str; 13] = [
+    "F4",
+    "F6_E2M3",
+    "F6_E3M2",
+    "F8_E5M2",
+    "F8_E4M3",
+    "F8_E8M0",
+    "F8_E4M3FNUZ",
+    "F8_E5M2FNUZ",
+    "I16",
+    "U16",
+    "U32",
+    "C64",
+    "U64",
+];
+
+fn name_of(dtype: DType) -> &'static str {
+    NAMES.iter().find(|(d, _)| *d == dtype).expect("every precision has a name").1
 }
 
 /// Reads tensors from bytes in the safetensors format.
@@ -73,65 +132,74 @@ pub fn tensors_to_bytes<N: AsRef<str>, T: Into<AnyTensor>>(
 /// # Ok::<(), wengert_tensor::Error>(())
 /// ```
 pub fn tensors_from_bytes(bytes: &[u8]) -> Result<BTreeMap<String, AnyTensor>> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| format_error(&e))?;
-    file.iter()
-        .map(|(name, view)| {
-            let tensor = from_view(&view)
-                .map_err(|e| Error::new(format!("tensor `{name}`: {}", e.message())).kind_of(ErrorKind::Format))?;
-            Ok((name.to_string(), tensor))
-        })
-        .collect()
-}
-
-/// A tensor as the format's writer sees it.
-struct Stored(AnyTensor);
-
-impl View for Stored {
-    fn dtype(&self) -> Dtype {
-        match self.0.dtype() {
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
-            DType::I64 => Dtype::I64,
-            DType::I32 => Dtype::I32,
-            DType::U8 => Dtype::U8,
-            DType::I8 => Dtype::I8,
-            DType::Bool => Dtype::BOOL,
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or_else(|| damaged("header too small"))?;
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER as u64 {
+        return Err(damaged("header too large"));
+    }
+    let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| damaged("invalid header length"))?;
+    let header = std::str::from_utf8(header).map_err(|e| damaged(format!("invalid UTF-8 in header: {e}")))?;
+    let header = Json::read(header).map_err(|e| damaged(format!("invalid JSON in header: {e}")))?;
+    let Json::Object(entries) = header else { return Err(damaged("the header is no object")) };
+    // Other text about the file may stand beside the tensors.
+    let entries = entries.iter().filter(|(name, _)| name != "__metadata__");
+    let mut views = entries.map(|(name, info)| View::of(name, info)).collect::<Result<Vec<View<'_>>>>()?;
+    views.sort_by_key(|view| (view.start, view.end));
+    let (mut tensors, mut covered) = (BTreeMap::new(), 0);
+    for view in views {
+        let View { name, dtype, shape, start, end } = view;
+        if start != covered || end < start {
+            return Err(damaged(format!("invalid offset for tensor `{name}`")));
+        }
+        covered = end;
+        let elements = data.get(start..end).ok_or_else(|| damaged("incomplete metadata, file not fully covered"))?;
+        let of_tensor = |e: Error| Error::new(format!("tensor `{name}`: {}", e.message())).kind_of(ErrorKind::Format);
+        let dtype = dtype.map_err(of_tensor)?;
+        let size = shape.iter().try_fold(dtype.size(), |product, &n| product.checked_mul(n));
+        if size != Some(elements.len()) {
+            return Err(damaged(format!("tensor `{name}` of {dtype} and shape {shape:?} in {} bytes", elements.len())));
+        }
+        let tensor = bytes::shape_of(&shape).and_then(|shape| bytes::to_tensor(elements, shape, dtype, true));
+        if tensors.insert(name.to_string(), tensor.map_err(of_tensor)?).is_some() {
+            return Err(damaged(format!("two tensors have the name `{name}`")));
         }
     }
-
-    fn shape(&self) -> &[usize] {
-        self.0.shape()
+    if covered != data.len() {
+        return Err(damaged("incomplete metadata, file not fully covered"));
     }
+    Ok(tensors)
+}
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(bytes::of_elements(&self.0))
-    }
+/// What a header says of a tensor.
+struct View<'a> {
+    name: &'a str,
+    /// An error where the format has it, and there is none of it here.
+    dtype: Result<DType>,
+    shape: Vec<usize>,
+    /// The bytes of its elements, after the header.
+    start: usize,
+    end: usize,
+}
 
-    fn data_len(&self) -> usize {
-        self.0.elements() * self.0.dtype().size()
+impl<'a> View<'a> {
+    fn of(name: &'a str, info: &Json) -> Result<View<'a>> {
+        let wrong = || damaged(format!("invalid shape, data type, or offset for tensor `{name}`"));
+        let dtype = info.get("dtype").and_then(Json::text).ok_or_else(wrong)?;
+        let dtype = match NAMES.iter().find(|(_, n)| *n == dtype) {
+            Some((dtype, _)) => Ok(*dtype),
+            None if OTHERS.contains(&dtype) => Err(Error::new(format!("there is no precision {dtype} here"))),
+            None => return Err(wrong()),
+        };
+        let shape = info.get("shape").and_then(Json::numbers).ok_or_else(wrong)?;
+        let [start, end] = info.get("data_offsets").and_then(Json::numbers).ok_or_else(wrong)?[..] else {
+            return Err(wrong());
+        };
+        Ok(View { name, dtype, shape, start, end })
     }
 }
 
-fn from_view(view: &TensorView<'_>) -> Result<AnyTensor> {
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::U8 => DType::U8,
-        Dtype::I8 => DType::I8,
-        Dtype::BOOL => DType::Bool,
-        other => return Err(Error::new(format!("there is no precision {other:?} here"))),
-    };
-    bytes::to_tensor(view.data(), bytes::shape_of(view.shape())?, dtype, true)
-}
-
-fn format_error(e: &dyn Display) -> Error {
-    Error::new(format!("not a valid safetensors file: {e}")).kind_of(ErrorKind::Format)
+fn damaged(what: impl Display) -> Error {
+    Error::new(format!("not a valid safetensors file: {what}")).kind_of(ErrorKind::Format)
 }
 
 #[cfg(test)]

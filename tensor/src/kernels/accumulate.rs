@@ -91,16 +91,23 @@ fn take_run<T: Element, A: Accumulator<T::Compute>>(acc: &mut A, x: &[T], at: is
     }
 }
 
-/// Tiles are transposed in the cache, so that each result finds its elements side by side.
 fn columns<T: Element, A: Accumulator<T::Compute>>(out: &mut [A], x: &[T], lanes: &Lanes, par: &Par) {
+    let shared = SharedMut::new(out);
+    for_columns(x, lanes, par, &|i, column| {
+        // SAFETY: each result is one block's.
+        let result = unsafe { shared.range(i..i + 1) };
+        result[0].take(column);
+    });
+}
+
+/// Calls `f` with the number of each result and elements of it, side by side: tiles are transposed in the cache. All of
+/// a result come from one block.
+fn for_columns<T: Element>(x: &[T], lanes: &Lanes, par: &Par, f: &(dyn Fn(usize, &[T::Compute]) + Sync)) {
     let count = lanes.results.inner;
     let stretches = count.div_ceil(ACROSS);
-    let shared = SharedMut::new(out);
     par.for_each(lanes.results.runs() * stretches, |block| {
         let (r, from) = (block / stretches, block % stretches * ACROSS);
         let width = ACROSS.min(count - from);
-        // SAFETY: each block writes its own stretch of its own run.
-        let acc = unsafe { shared.range(r * count + from..r * count + from + width) };
         let mut tile = [[T::Compute::default(); ACROSS]; DOWN];
         let mut turned = [[T::Compute::default(); DOWN]; ACROSS];
         lanes.results.for_runs(r..r + 1, |_, [first]| {
@@ -113,7 +120,9 @@ fn columns<T: Element, A: Accumulator<T::Compute>>(out: &mut [A], x: &[T], lanes
                         tile.iter_mut().zip(row).for_each(|(t, v)| *t = v.up());
                     }
                     columns_as_rows(&tile, &mut turned);
-                    acc.iter_mut().zip(&turned).for_each(|(a, column)| a.take(&column[..height]));
+                    for (i, column) in turned[..width].iter().enumerate() {
+                        f(r * count + from + i, &column[..height]);
+                    }
                 }
             }
         });

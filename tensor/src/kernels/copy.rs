@@ -96,23 +96,49 @@ pub fn strided_run<T: Copy>(out: &mut [T], x: &[T], at: usize, step: isize) {
     }
 }
 
-/// Combines the elements that `layout` names with those of a region of the dense `out`, which has shape `shape`:
-/// `out = f(out, x)` at the positions that `cuts` keep, one cut for each axis.
+/// A loop over a run of `n` elements of two operands: where it starts in each, and the steps between neighbours. Its
+/// walk over regions is compiled once for each type and not for each loop.
+pub type Combine<T> = fn(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2]);
+
+/// The loop `out = f(out, x)`.
+#[inline(always)]
+fn combine<T: Copy>(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2], f: impl Fn(T, T) -> T) {
+    let [to, from] = at;
+    if steps == [1, 1] {
+        return out[to..][..n].iter_mut().zip(&x[from..][..n]).for_each(|(o, &v)| *o = f(*o, v));
+    }
+    for i in 0..n as isize {
+        let o = &mut out[(to as isize + i * steps[0]) as usize];
+        *o = f(*o, x[(from as isize + i * steps[1]) as usize]);
+    }
+}
+
+/// The loop `out = x`.
+pub fn put<T: Element>(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2]) {
+    combine(out, x, at, n, steps, |_, new| new);
+}
+
+/// The loop `out = out + x`.
+pub fn add<T: Element>(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2]) {
+    combine(out, x, at, n, steps, T::plus);
+}
+
+/// Combines the elements that `layout` names with those of a region of the dense `out`, which has shape `shape`, at the
+/// positions that `cuts` keep, one cut for each axis.
 pub fn into_region<T: Element>(
     out: &mut [T],
     shape: &Shape,
     cuts: &[Cut],
     x: &[T],
     layout: &Layout,
-    f: impl Fn(T, T) -> T + Sync,
+    f: Combine<T>,
     par: &Par,
 ) {
     if layout.elements() == 0 {
         return;
     }
     let Some((&lead, rest)) = cuts.split_first() else {
-        out[0] = f(out[0], x[layout.offset()]);
-        return;
+        return f(out, x, [0, layout.offset()], 1, [1, 1]);
     };
     // Towards higher positions along the first axis, so that blocks of it are blocks of `out`.
     let all = |count: usize| Cut { start: 0, step: 1, count };
@@ -138,16 +164,7 @@ pub fn into_region<T: Element>(
         let target = Layout::strided(source.shape().clone(), strides, within.offset());
         let joint = Joint::new(source.shape(), [&target, &source]);
         let (inner, [to_step, from_step]) = (joint.inner, joint.inner_strides);
-        joint.for_runs(0..joint.runs(), |_, [to, from]| {
-            if (to_step, from_step) == (1, 1) {
-                part[to..][..inner].iter_mut().zip(&x[from..]).for_each(|(o, &v)| *o = f(*o, v));
-                return;
-            }
-            for i in 0..inner as isize {
-                let o = &mut part[(to as isize + i * to_step) as usize];
-                *o = f(*o, x[(from as isize + i * from_step) as usize]);
-            }
-        });
+        joint.for_runs(0..joint.runs(), |_, [to, from]| f(part, x, [to, from], inner, [to_step, from_step]));
     });
 }
 

@@ -5,6 +5,7 @@
 
 pub mod accumulate;
 pub mod attention;
+mod compute;
 pub mod conv;
 pub mod copy;
 pub mod cross_entropy;

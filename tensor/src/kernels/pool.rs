@@ -6,6 +6,7 @@
 use std::hint::select_unpredictable;
 
 use crate::dtype::Element;
+use crate::kernels::compute::in_compute;
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::window::Window;
@@ -148,7 +149,7 @@ impl<C: Element> Sorted<C> {
     }
 
     #[inline(always)]
-    fn fill<T: Element<Compute = C>>(&mut self, line: &[T]) {
+    fn fill(&mut self, line: &[C]) {
         let Window { stride, padding, .. } = self.window;
         for (p, list) in self.lists.chunks_exact_mut(self.each).enumerate() {
             // The first elements of the list lie in the padding.
@@ -156,16 +157,16 @@ impl<C: Element> Sorted<C> {
             let from = skip * stride + p - padding;
             let (Some(list), Some(line)) = (list.get_mut(skip..), line.get(from..)) else { continue };
             match stride {
-                1 => list.iter_mut().zip(line).for_each(|(l, v)| *l = v.up()),
+                1 => list.iter_mut().zip(line).for_each(|(l, &v)| *l = v),
                 2 => {
                     let (pairs, last) = line.as_chunks::<2>();
                     let n = pairs.len().min(list.len());
-                    list[..n].iter_mut().zip(pairs).for_each(|(l, v)| *l = v[0].up());
+                    list[..n].iter_mut().zip(pairs).for_each(|(l, v)| *l = v[0]);
                     if let (Some(l), Some(v)) = (list.get_mut(n), last.first()) {
-                        *l = v.up();
+                        *l = *v;
                     }
                 }
-                _ => list.iter_mut().zip(line.iter().step_by(stride)).for_each(|(l, v)| *l = v.up()),
+                _ => list.iter_mut().zip(line.iter().step_by(stride)).for_each(|(l, &v)| *l = v),
             }
         }
     }
@@ -193,21 +194,22 @@ where
         let start = task * each * positions;
         // SAFETY: each task writes the places of its own planes.
         let places = unsafe { places.range(start..start + out.len()) };
-        simd::run(MaxPool { out, places, x: &x[task * each * pixels..], axes, pixels, positions });
+        let x = &x[task * each * pixels..][..out.len() / positions * pixels];
+        in_compute([out], [x], |[out], [x]| simd::run(MaxPool { out, places, x, axes, pixels, positions }));
     });
 }
 
 /// Some planes of [`max_pool`].
-struct MaxPool<'a, T> {
-    out: &'a mut [T],
+struct MaxPool<'a, C> {
+    out: &'a mut [C],
     places: &'a mut [i32],
-    x: &'a [T],
+    x: &'a [C],
     axes: &'a [Axis; 3],
     pixels: usize,
     positions: usize,
 }
 
-impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
+impl<C: Precise + Element> Loop for MaxPool<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
@@ -234,15 +236,15 @@ impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
                 let results = out.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
                 for ((out, places), lines) in results.zip(&rows) {
                     match width {
-                        ..8 => largest_of_pairs::<T, 4>(out, places, x, lines),
-                        8..SIDE => largest_of_pairs::<T, 8>(out, places, x, lines),
-                        _ => largest_of_pairs::<T, SIDE>(out, places, x, lines),
+                        ..8 => largest_of_pairs::<C, 4>(out, places, x, lines),
+                        8..SIDE => largest_of_pairs::<C, 8>(out, places, x, lines),
+                        _ => largest_of_pairs::<C, SIDE>(out, places, x, lines),
                     }
                 }
             }
             return;
         }
-        let least = T::Compute::from_f64(f64::NEG_INFINITY);
+        let least = C::from_f64(f64::NEG_INFINITY);
         let mut line = Sorted::new(window, least);
         let side = width.next_multiple_of(SIDE);
         let (mut best, mut place) = (vec![least; side], vec![0; side]);
@@ -263,7 +265,7 @@ impl<T: Element<Compute: Precise>> Loop for MaxPool<'_, T> {
                         raise(&mut best, &mut place, line.met(k), &starts, shift);
                     }
                 }
-                out.iter_mut().zip(&best).for_each(|(o, &b)| *o = T::down(b));
+                out.copy_from_slice(&best[..width]);
                 places.copy_from_slice(&place[..width]);
             }
         }
@@ -288,14 +290,14 @@ fn better_of<C: Precise>((best, place): (C, i32), (met, there): (C, i32)) -> (C,
 /// A row of windows two positions wide that lie side by side, straight from the lines: `W` windows at a time. The last
 /// of them reach back over those before, so that none is left over.
 #[inline(always)]
-fn largest_of_pairs<T, const W: usize>(out: &mut [T], places: &mut [i32], x: &[T], lines: &Lines)
+fn largest_of_pairs<C, const W: usize>(out: &mut [C], places: &mut [i32], x: &[C], lines: &Lines)
 where
-    T: Element<Compute: Precise>,
+    C: Precise + Element,
 {
     let groups = lines.count / lines.high;
     for from in (0..out.len()).step_by(W) {
         let from = from.min(out.len() - W);
-        let mut best = [T::Compute::from_f64(f64::NEG_INFINITY); W];
+        let mut best = [C::from_f64(f64::NEG_INFINITY); W];
         let mut place = [0; W];
         place.iter_mut().enumerate().for_each(|(l, p)| *p = (lines.first + 2 * (from + l)) as i32);
         for (group, i) in (0..groups).flat_map(|group| (0..lines.high).map(move |i| (group, i))) {
@@ -303,12 +305,12 @@ where
             let (pairs, _) = x[at..at + 2 * W].as_chunks::<2>();
             for k in [0, 1] {
                 for l in 0..W {
-                    let met = (pairs[l][k].up(), (at + 2 * l + k) as i32);
+                    let met = (pairs[l][k], (at + 2 * l + k) as i32);
                     (best[l], place[l]) = better_of((best[l], place[l]), met);
                 }
             }
         }
-        out[from..from + W].iter_mut().zip(&best).for_each(|(o, &b)| *o = T::down(b));
+        out[from..from + W].copy_from_slice(&best);
         places[from..from + W].copy_from_slice(&place);
     }
 }
@@ -347,7 +349,7 @@ where
     par.chunks_mut(x, each * pixels, |task, x| {
         for (k, x) in x.chunks_mut(pixels).enumerate() {
             let plane = (task * each + k) * positions..(task * each + k + 1) * positions;
-            in_compute(x, |x| {
+            on_zeros(x, |x| {
                 for (&v, &place) in g[plane.clone()].iter().zip(&places[plane.clone()]) {
                     let x = &mut x[place as usize];
                     *x = *x + v.up();
@@ -381,27 +383,28 @@ where
     let (pixels, positions) = plane(axes);
     let each = (GRAIN / pixels.max(1)).max(1);
     par.chunks_mut(out, each * positions, |task, out| {
-        simd::run(AvgPool { out, x: &x[task * each * pixels..], axes, pixels, positions });
+        let x = &x[task * each * pixels..][..out.len() / positions * pixels];
+        in_compute([out], [x], |[out], [x]| simd::run(AvgPool { out, x, axes, pixels, positions }));
     });
 }
 
 /// Some planes of [`avg_pool`].
-struct AvgPool<'a, T> {
-    out: &'a mut [T],
-    x: &'a [T],
+struct AvgPool<'a, C> {
+    out: &'a mut [C],
+    x: &'a [C],
     axes: &'a [Axis; 3],
     pixels: usize,
     positions: usize,
 }
 
-impl<T: Element<Compute: Precise>> Loop for AvgPool<'_, T> {
+impl<C: Precise + Element> Loop for AvgPool<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
         let AvgPool { out, x, axes, pixels, positions } = self;
         let wide = &axes[2];
         let width = wide.spans.len();
-        let zero = T::Compute::default();
+        let zero = C::default();
         let planes = out.chunks_mut(positions).zip(x.chunks(pixels));
         let Some(window) = wide.window else {
             for (out, x) in planes {
@@ -415,7 +418,7 @@ impl<T: Element<Compute: Precise>> Loop for AvgPool<'_, T> {
                             let part = |line: usize| sum(&x[line + span.start..], wide.step, span.len);
                             lines(axes, d, h).map(part).fold(zero, |a, b| a + b)
                         };
-                        *o = T::down(sum / counted([d, h, *span]));
+                        *o = sum / counted([d, h, *span]);
                     }
                 });
             }
@@ -435,7 +438,7 @@ impl<T: Element<Compute: Precise>> Loop for AvgPool<'_, T> {
                     }
                 }
                 for ((o, &sum), span) in out.iter_mut().zip(&sums).zip(&wide.spans) {
-                    *o = T::down(sum / T::Compute::from_f64((lines.counted * span.counted) as f64));
+                    *o = sum / C::from_f64((lines.counted * span.counted) as f64);
                 }
             }
         }
@@ -444,16 +447,16 @@ impl<T: Element<Compute: Precise>> Loop for AvgPool<'_, T> {
 
 /// The sum of `len` elements, `step` apart.
 #[inline(always)]
-fn sum<T: Element<Compute: Precise>>(x: &[T], step: usize, len: usize) -> T::Compute {
+fn sum<C: Precise + Default>(x: &[C], step: usize, len: usize) -> C {
     const LANES: usize = 16;
-    let zero = T::Compute::default();
+    let zero = C::default();
     if step > 1 || len < LANES {
-        return x.iter().step_by(step).take(len).fold(zero, |sum, v| sum + v.up());
+        return x.iter().step_by(step).take(len).fold(zero, |sum, &v| sum + v);
     }
     let (wide, rest) = x[..len].as_chunks::<LANES>();
     let mut acc = [zero; LANES];
     for part in wide.iter().map(|w| &w[..]).chain([rest]) {
-        acc.iter_mut().zip(part).for_each(|(a, v)| *a = *a + v.up());
+        acc.iter_mut().zip(part).for_each(|(a, &v)| *a = *a + v);
     }
     acc.into_iter().fold(zero, |a, b| a + b)
 }
@@ -469,7 +472,7 @@ where
     par.chunks_mut(x, each * pixels, |task, x| {
         for (k, x) in x.chunks_mut(pixels).enumerate() {
             let g = &g[(task * each + k) * positions..][..positions];
-            in_compute(x, |x| {
+            on_zeros(x, |x| {
                 for_rows(axes, |row, d, h| {
                     for (&g, span) in g[row * wide.spans.len()..].iter().zip(&wide.spans) {
                         let share = g.up() / counted([d, h, *span]);
@@ -485,7 +488,7 @@ where
 }
 
 /// Runs `f` on zeros of the precision that kernels compute in, which then are the elements of `out`.
-fn in_compute<T: Element>(out: &mut [T], f: impl FnOnce(&mut [T::Compute])) {
+fn on_zeros<T: Element>(out: &mut [T], f: impl FnOnce(&mut [T::Compute])) {
     if let Some(out) = T::direct_mut(out) {
         out.fill(T::Compute::default());
         return f(out);

@@ -3,6 +3,7 @@
 //! Rows of gates hold one block of `size` elements for each gate.
 
 use crate::dtype::Element;
+use crate::kernels::compute::in_compute;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par};
@@ -33,13 +34,13 @@ fn gate<T>(row: &[T], k: usize, size: usize) -> &[T] {
 }
 
 #[inline(always)]
-fn up<T: Element<Compute: Precise>, I: Isa>(x: T) -> Lane<T::Compute, I> {
-    Lane::new(x.up())
+fn up<C, I>(x: C) -> Lane<C, I> {
+    Lane::new(x)
 }
 
 #[inline(always)]
-fn down<T: Element<Compute: Precise>, I: Isa>(x: Lane<T::Compute, I>) -> T {
-    T::down(x.0)
+fn down<C, I>(x: Lane<C, I>) -> C {
+    x.0
 }
 
 /// Runs `f` on the number and the elements of each row of `out`, in blocks of about [`GRAIN`] elements.
@@ -56,8 +57,8 @@ pub fn lstm<T>(h: &mut [T], next: &mut [T], gates: [Rows<'_, T>; 2], c: Rows<'_,
 where
     T: Element<Compute: Precise>,
 {
-    struct Step<'a, T>(&'a mut [T], &'a mut [T], [&'a [T]; 2], &'a [T]);
-    impl<T: Element<Compute: Precise>> Loop for Step<'_, T> {
+    struct Step<'a, C>(&'a mut [C], &'a mut [C], [&'a [C]; 2], &'a [C]);
+    impl<C: Precise> Loop for Step<'_, C> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
@@ -66,10 +67,10 @@ where
             let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| [0, 1, 2, 3].map(|k| gate(row, k, size)));
             let (next, c) = (&mut next[..size], &c[..size]);
             for j in 0..size {
-                let i = (up::<T, I>(xi[j]) + up(hi[j])).sigmoid();
-                let f = (up::<T, I>(xf[j]) + up(hf[j])).sigmoid();
-                let g = (up::<T, I>(xg[j]) + up(hg[j])).tanh();
-                let o = (up::<T, I>(xo[j]) + up(ho[j])).sigmoid();
+                let i = (up::<C, I>(xi[j]) + up(hi[j])).sigmoid();
+                let f = (up::<C, I>(xf[j]) + up(hf[j])).sigmoid();
+                let g = (up::<C, I>(xg[j]) + up(hg[j])).tanh();
+                let o = (up::<C, I>(xo[j]) + up(ho[j])).sigmoid();
                 let cell = f * up(c[j]) + i * g;
                 next[j] = down(cell);
                 h[j] = down(o * cell.tanh());
@@ -82,7 +83,9 @@ where
         let cells = more[0].chunks_mut(size);
         for (i, (h, next)) in h.chunks_mut(size).zip(cells).enumerate() {
             let row = block * each + i;
-            simd::run(Step(h, next, gates.map(|g| g.row(row)), c.row(row)));
+            in_compute([h, next], [gates[0].row(row), gates[1].row(row), c.row(row)], |[h, next], [x, y, c]| {
+                simd::run(Step(h, next, [x, y], c));
+            });
         }
     });
 }
@@ -93,13 +96,13 @@ pub fn lstm_grad<T>(out: &mut [T], gates: [Rows<'_, T>; 2], c: Rows<'_, T>, dh: 
 where
     T: Element<Compute: Precise>,
 {
-    struct Step<'a, T>(&'a mut [T], [&'a [T]; 2], [&'a [T]; 3]);
-    impl<T: Element<Compute: Precise>> Loop for Step<'_, T> {
+    struct Step<'a, C>(&'a mut [C], [&'a [C]; 2], [&'a [C]; 3]);
+    impl<C: Precise> Loop for Step<'_, C> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
             let Step(out, gates, [c, dh, dc]) = self;
-            let (size, one) = (c.len(), Lane::<T::Compute, I>::lit(1.0));
+            let (size, one) = (c.len(), Lane::<C, I>::lit(1.0));
             let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| [0, 1, 2, 3].map(|k| gate(row, k, size)));
             let (da, rest) = out.split_at_mut(size);
             let (db, rest) = rest.split_at_mut(size);
@@ -107,13 +110,13 @@ where
             let (dq, before) = rest.split_at_mut(size);
             let (before, dh, dc) = (&mut before[..size], &dh[..size], &dc[..size]);
             for j in 0..size {
-                let i = (up::<T, I>(xi[j]) + up(hi[j])).sigmoid();
-                let f = (up::<T, I>(xf[j]) + up(hf[j])).sigmoid();
-                let g = (up::<T, I>(xg[j]) + up(hg[j])).tanh();
-                let o = (up::<T, I>(xo[j]) + up(ho[j])).sigmoid();
-                let (c, dh) = (up::<T, I>(c[j]), up::<T, I>(dh[j]));
+                let i = (up::<C, I>(xi[j]) + up(hi[j])).sigmoid();
+                let f = (up::<C, I>(xf[j]) + up(hf[j])).sigmoid();
+                let g = (up::<C, I>(xg[j]) + up(hg[j])).tanh();
+                let o = (up::<C, I>(xo[j]) + up(ho[j])).sigmoid();
+                let (c, dh) = (up::<C, I>(c[j]), up::<C, I>(dh[j]));
                 let t = (f * c + i * g).tanh();
-                let d = up::<T, I>(dc[j]) + dh * o * (one - t * t);
+                let d = up::<C, I>(dc[j]) + dh * o * (one - t * t);
                 da[j] = down(d * g * i * (one - i));
                 db[j] = down(d * c * f * (one - f));
                 de[j] = down(d * i * (one - g * g));
@@ -123,7 +126,8 @@ where
         }
     }
     for_rows(out, 5 * c.width, par, |row, out| {
-        simd::run(Step(out, gates.map(|g| g.row(row)), [c, dh, dc].map(|r| r.row(row))));
+        let rows = [gates[0], gates[1], c, dh, dc].map(|r| r.row(row));
+        in_compute([out], rows, |[out], [x, y, c, dh, dc]| simd::run(Step(out, [x, y], [c, dh, dc])));
     });
 }
 
@@ -132,8 +136,8 @@ pub fn gru<T>(next: &mut [T], x: Rows<'_, T>, y: Rows<'_, T>, h: Rows<'_, T>, pa
 where
     T: Element<Compute: Precise>,
 {
-    struct Step<'a, T>(&'a mut [T], [&'a [T]; 3]);
-    impl<T: Element<Compute: Precise>> Loop for Step<'_, T> {
+    struct Step<'a, C>(&'a mut [C], [&'a [C]; 3]);
+    impl<C: Precise> Loop for Step<'_, C> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
@@ -142,14 +146,16 @@ where
             let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| [0, 1, 2].map(|k| gate(row, k, size)));
             let h = &h[..size];
             for j in 0..size {
-                let r = (up::<T, I>(xr[j]) + up(yr[j])).sigmoid();
-                let z = (up::<T, I>(xz[j]) + up(yz[j])).sigmoid();
-                let n = (up::<T, I>(xn[j]) + r * up(yn[j])).tanh();
+                let r = (up::<C, I>(xr[j]) + up(yr[j])).sigmoid();
+                let z = (up::<C, I>(xz[j]) + up(yz[j])).sigmoid();
+                let n = (up::<C, I>(xn[j]) + r * up(yn[j])).tanh();
                 next[j] = down(n + z * (up(h[j]) - n));
             }
         }
     }
-    for_rows(next, h.width, par, |row, next| simd::run(Step(next, [x, y, h].map(|r| r.row(row)))));
+    for_rows(next, h.width, par, |row, next| {
+        in_compute([next], [x, y, h].map(|r| r.row(row)), |[next], rows| simd::run(Step(next, rows)));
+    });
 }
 
 /// The gradient of [`gru`] for the gradient `d` of its result: in each row of `out` that of the three gates of the
@@ -158,23 +164,23 @@ pub fn gru_grad<T>(out: &mut [T], x: Rows<'_, T>, y: Rows<'_, T>, h: Rows<'_, T>
 where
     T: Element<Compute: Precise>,
 {
-    struct Step<'a, T>(&'a mut [T], [&'a [T]; 4]);
-    impl<T: Element<Compute: Precise>> Loop for Step<'_, T> {
+    struct Step<'a, C>(&'a mut [C], [&'a [C]; 4]);
+    impl<C: Precise> Loop for Step<'_, C> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
             let Step(out, [x, y, h, d]) = self;
-            let (size, one) = (h.len(), Lane::<T::Compute, I>::lit(1.0));
+            let (size, one) = (h.len(), Lane::<C, I>::lit(1.0));
             let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| [0, 1, 2].map(|k| gate(row, k, size)));
             let (of_x, rest) = out.split_at_mut(3 * size);
             let (of_y, before) = rest.split_at_mut(3 * size);
             let (before, d) = (&mut before[..size], &d[..size]);
             for j in 0..size {
-                let r = (up::<T, I>(xr[j]) + up(yr[j])).sigmoid();
-                let z = (up::<T, I>(xz[j]) + up(yz[j])).sigmoid();
-                let hidden = up::<T, I>(yn[j]);
-                let n = (up::<T, I>(xn[j]) + r * hidden).tanh();
-                let d = up::<T, I>(d[j]);
+                let r = (up::<C, I>(xr[j]) + up(yr[j])).sigmoid();
+                let z = (up::<C, I>(xz[j]) + up(yz[j])).sigmoid();
+                let hidden = up::<C, I>(yn[j]);
+                let n = (up::<C, I>(xn[j]) + r * hidden).tanh();
+                let d = up::<C, I>(d[j]);
                 let m = d * (one - z) * (one - n * n);
                 let (dr, dz) = (m * hidden * r * (one - r), d * (up(h[j]) - n) * z * (one - z));
                 (of_x[j], of_x[size + j], of_x[2 * size + j]) = (down(dr), down(dz), down(m));
@@ -183,5 +189,7 @@ where
             }
         }
     }
-    for_rows(out, 7 * h.width, par, |row, out| simd::run(Step(out, [x, y, h, d].map(|r| r.row(row)))));
+    for_rows(out, 7 * h.width, par, |row, out| {
+        in_compute([out], [x, y, h, d].map(|r| r.row(row)), |[out], rows| simd::run(Step(out, rows)));
+    });
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::dtype::Element;
+use crate::kernels::compute::in_compute;
 use crate::kernels::elementary::mul_add;
 use crate::kernels::lanes::{self, LANES, Plus, settled};
 use crate::kernels::norm::{Moments, moments_of_run, trusted};
@@ -64,7 +65,7 @@ impl Rows {
 }
 
 /// The numbers in the precision that kernels compute in; `n` times `missing` where there are none.
-fn in_compute<T: Element>(x: Option<&[T]>, n: usize, missing: f64) -> Cow<'_, [T::Compute]> {
+fn weights<T: Element>(x: Option<&[T]>, n: usize, missing: f64) -> Cow<'_, [T::Compute]> {
     match x {
         None => Cow::Owned(vec![T::Compute::from_f64(missing); n]),
         Some(x) => match T::direct(x) {
@@ -81,7 +82,7 @@ struct Map<C> {
     shift: C,
 }
 
-impl<C: Precise + Element> Map<C> {
+impl<C: Precise + Element<Compute = C>> Map<C> {
     #[inline(always)]
     fn new(mean: f64, variance: f64, eps: f64) -> Self {
         let spread = (variance + eps).sqrt().recip();
@@ -98,27 +99,27 @@ impl<C: Precise + Element> Map<C> {
 
     /// [`of`](Self::of) each element, with its own weight and bias.
     #[inline(always)]
-    fn run<T: Element<Compute = C>, I: Isa>(&self, out: &mut [T], x: &[T], w: &[C], b: &[C]) {
-        for ((o, v), (&w, &b)) in out.iter_mut().zip(x).zip(w.iter().zip(b)) {
-            *o = T::down(self.of::<I>(v.up(), w, b));
+    fn run<I: Isa>(&self, out: &mut [C], x: &[C], w: &[C], b: &[C]) {
+        for ((o, &v), (&w, &b)) in out.iter_mut().zip(x).zip(w.iter().zip(b)) {
+            *o = self.of::<I>(v, w, b);
         }
     }
 }
 
 /// What [`normalise`] does with some rows.
-struct Forward<'a, T: Element> {
-    out: &'a mut [T],
-    rstd: &'a mut [T::Compute],
-    mean: &'a mut [T::Compute],
-    x: &'a [T],
-    weight: &'a [T::Compute],
-    bias: &'a [T::Compute],
+struct Forward<'a, C> {
+    out: &'a mut [C],
+    rstd: &'a mut [C],
+    mean: &'a mut [C],
+    x: &'a [C],
+    weight: &'a [C],
+    bias: &'a [C],
     first: usize,
     eps: f64,
     rows: &'a Rows,
 }
 
-impl<T: Element<Compute: Precise>> Loop for Forward<'_, T> {
+impl<C: Precise + Element<Compute = C>> Loop for Forward<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
@@ -130,11 +131,11 @@ impl<T: Element<Compute: Precise>> Loop for Forward<'_, T> {
             let found: Moments = moments_of_run(x, rows.centered);
             let map = Map::new(found.mean, found.variance, self.eps);
             if rows.plane == 1 {
-                map.run::<T, I>(out, x, weight, bias);
+                map.run::<I>(out, x, weight, bias);
             } else {
                 let planes = out.chunks_mut(rows.plane).zip(x.chunks(rows.plane));
                 for ((out, x), (&w, &b)) in planes.zip(weight.iter().zip(bias)) {
-                    out.iter_mut().zip(x).for_each(|(o, &v)| *o = T::down(map.of::<I>(v.up(), w, b)));
+                    out.iter_mut().zip(x).for_each(|(o, &v)| *o = map.of::<I>(v, w, b));
                 }
             }
             (*rstd, *mean) = (map.scale, map.high);
@@ -143,14 +144,14 @@ impl<T: Element<Compute: Precise>> Loop for Forward<'_, T> {
 }
 
 /// [`Forward`] in tiles.
-struct ForwardTiles<'a, T: Element>(Forward<'a, T>);
+struct ForwardTiles<'a, C>(Forward<'a, C>);
 
-impl<T: Element<Compute: Precise>> Loop for ForwardTiles<'_, T> {
+impl<C: Precise + Element<Compute = C>> Loop for ForwardTiles<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
         let Forward { out, rstd, mean, x, weight, bias, eps, rows, .. } = self.0;
-        let (n, zero) = (rows.len(), T::Compute::default());
+        let (n, zero) = (rows.len(), C::default());
         let count = n as f64;
         let mut tile = vec![[zero; TILE]; n];
         let both = out.chunks_mut(TILE * n).zip(x.chunks(TILE * n));
@@ -165,7 +166,7 @@ impl<T: Element<Compute: Precise>> Loop for ForwardTiles<'_, T> {
                     }
                     center.iter_mut().zip(&sum).for_each(|(c, &s)| *c = *c + s);
                 }
-                center.iter_mut().for_each(|c| *c = T::Compute::from_f64(c.to_f64() / count));
+                center.iter_mut().for_each(|c| *c = C::from_f64(c.to_f64() / count));
             }
             let [mut rests, mut squares] = [[zero; TILE]; 2];
             for stretch in tile.chunks(STRETCH) {
@@ -175,7 +176,7 @@ impl<T: Element<Compute: Precise>> Loop for ForwardTiles<'_, T> {
                     {
                         let d = v - center;
                         *rest = *rest + d;
-                        *square = mul_add::<T::Compute, I>(d, d, *square);
+                        *square = mul_add::<C, I>(d, d, *square);
                     }
                 }
                 rests.iter_mut().zip(&rest).for_each(|(s, &r)| *s = *s + r);
@@ -197,7 +198,7 @@ impl<T: Element<Compute: Precise>> Loop for ForwardTiles<'_, T> {
             }
             let [mut high, mut scale, mut shift] = [[zero; TILE]; 3];
             for l in 0..TILE {
-                let map = Map::<T::Compute>::new(means[l], variances[l], eps);
+                let map = Map::new(means[l], variances[l], eps);
                 (high[l], scale[l], shift[l]) = (map.high, map.scale, map.shift);
             }
             for (row, (&w, &b)) in tile.iter_mut().zip(weight.iter().zip(bias)) {
@@ -232,7 +233,7 @@ pub fn normalise<T>(
         rstd.fill(T::Compute::from_f64(f64::NAN));
         return mean.fill(T::Compute::from_f64(f64::NAN));
     }
-    let (weight, bias) = (in_compute(weight, rows.weights(), 1.0), in_compute(bias, rows.weights(), 0.0));
+    let (weight, bias) = (weights(weight, rows.weights(), 1.0), weights(bias, rows.weights(), 0.0));
     let (n, in_tiles) = (rows.len(), rows.in_tiles(rstd.len(), SHORT));
     let (rstds, means) = (SharedMut::new(rstd), SharedMut::new(mean));
     let each = if in_tiles { (GRAIN / n).next_multiple_of(TILE) } else { (GRAIN / n).max(1) };
@@ -241,31 +242,33 @@ pub fn normalise<T>(
         // SAFETY: each block writes the statistics of its own rows.
         let (rstd, mean) = unsafe { (rstds.range(range.clone()), means.range(range)) };
         let x = &x[block * each * n..][..out.len()];
-        let run = Forward { out, rstd, mean, x, weight: &weight, bias: &bias, first: block * each, eps, rows };
-        if in_tiles { simd::run(ForwardTiles(run)) } else { simd::run(run) }
+        in_compute([out], [x], |[out], [x]| {
+            let run = Forward { out, rstd, mean, x, weight: &weight, bias: &bias, first: block * each, eps, rows };
+            if in_tiles { simd::run(ForwardTiles(run)) } else { simd::run(run) }
+        });
     });
 }
 
 /// Some rows of [`normalise_grad`].
-struct Gradient<'a, T: Element> {
-    dx: &'a mut [T],
-    dw: &'a mut [T::Compute],
-    db: &'a mut [T::Compute],
-    g: &'a [T],
-    x: &'a [T],
-    weight: &'a [T::Compute],
-    mean: Option<&'a [T::Compute]>,
-    rstd: &'a [T::Compute],
+struct Gradient<'a, C> {
+    dx: &'a mut [C],
+    dw: &'a mut [C],
+    db: &'a mut [C],
+    g: &'a [C],
+    x: &'a [C],
+    weight: &'a [C],
+    mean: Option<&'a [C]>,
+    rstd: &'a [C],
     first: usize,
     rows: &'a Rows,
 }
 
-impl<T: Element<Compute: Precise>> Loop for Gradient<'_, T> {
+impl<C: Precise + Element<Compute = C>> Loop for Gradient<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
         let (rows, n) = (self.rows, self.rows.len());
-        let zero = T::Compute::default();
+        let zero = C::default();
         let each = self.g.chunks_exact(n).zip(self.x.chunks_exact(n));
         for (r, (dx, (g, x))) in (self.first..).zip(self.dx.chunks_exact_mut(n).zip(each)) {
             let own = r % rows.period * rows.channels..(r % rows.period + 1) * rows.channels;
@@ -284,13 +287,13 @@ impl<T: Element<Compute: Precise>> Loop for Gradient<'_, T> {
                     sums = [sums[0] + w * own, sums[1] + w * along];
                 }
             }
-            let count = T::Compute::from_f64(n as f64);
+            let count = C::from_f64(n as f64);
             let (alike, along) = (if rows.centered { sums[0] / count } else { zero }, sums[1] / count);
             if rows.plane == 1 {
                 let affine = weight.iter().zip(dw.iter_mut().zip(db));
-                for ((dx, (g, v)), (&w, (dw, db))) in dx.iter_mut().zip(g.iter().zip(x)).zip(affine) {
-                    let (g, v) = (g.up(), (v.up() - mean) * rstd);
-                    *dx = T::down((g * w - alike - v * along) * rstd);
+                for ((dx, (&g, &v)), (&w, (dw, db))) in dx.iter_mut().zip(g.iter().zip(x)).zip(affine) {
+                    let v = (v - mean) * rstd;
+                    *dx = (g * w - alike - v * along) * rstd;
                     *dw = *dw + g * v;
                     *db = *db + g;
                 }
@@ -298,7 +301,7 @@ impl<T: Element<Compute: Precise>> Loop for Gradient<'_, T> {
                 let planes = dx.chunks_mut(rows.plane).zip(g.chunks(rows.plane).zip(x.chunks(rows.plane)));
                 for ((dx, (g, x)), &w) in planes.zip(weight) {
                     for (dx, (&g, &v)) in dx.iter_mut().zip(g.iter().zip(x)) {
-                        *dx = T::down((g.up() * w - alike - (v.up() - mean) * rstd * along) * rstd);
+                        *dx = (g * w - alike - (v - mean) * rstd * along) * rstd;
                     }
                 }
             }
@@ -307,15 +310,15 @@ impl<T: Element<Compute: Precise>> Loop for Gradient<'_, T> {
 }
 
 /// [`Gradient`] in tiles.
-struct GradientTiles<'a, T: Element>(Gradient<'a, T>);
+struct GradientTiles<'a, C>(Gradient<'a, C>);
 
-impl<T: Element<Compute: Precise>> Loop for GradientTiles<'_, T> {
+impl<C: Precise + Element<Compute = C>> Loop for GradientTiles<'_, C> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
         let Gradient { dx, dw, db, g, x, weight, mean, rstd, first, rows } = self.0;
-        let (n, zero) = (rows.len(), T::Compute::default());
-        let count = T::Compute::from_f64(n as f64);
+        let (n, zero) = (rows.len(), C::default());
+        let count = C::from_f64(n as f64);
         // Also the gradients of the weights are summed lane by lane; the lanes are joined at the end.
         let [mut gs, mut xs, mut dws, mut dbs] = [(); 4].map(|()| vec![[zero; TILE]; n]);
         let each = dx.chunks_mut(TILE * n).zip(g.chunks(TILE * n).zip(x.chunks(TILE * n)));
@@ -369,40 +372,35 @@ impl<T: Element<Compute: Precise>> Loop for GradientTiles<'_, T> {
 
 /// The sums of `h = g w` and of `h (x - mean) rstd`; without weights, `w` is 1.
 #[inline(always)]
-fn totals<T: Element<Compute: Precise>>(
-    g: &[T],
-    x: &[T],
-    w: &[T::Compute],
-    [mean, rstd]: [T::Compute; 2],
-) -> [T::Compute; 2] {
+fn totals<C: Precise + Element<Compute = C>>(g: &[C], x: &[C], w: &[C], [mean, rstd]: [C; 2]) -> [C; 2] {
     #[inline(always)]
-    fn add<T: Element<Compute: Precise>, const W: bool>(
-        acc: &mut [[T::Compute; LANES]; 2],
-        g: &[T],
-        x: &[T],
-        w: &[T::Compute],
-        [mean, rstd]: [T::Compute; 2],
+    fn add<C: Precise + Element, const W: bool>(
+        acc: &mut [[C; LANES]; 2],
+        g: &[C],
+        x: &[C],
+        w: &[C],
+        [mean, rstd]: [C; 2],
     ) {
         let [own, along] = acc;
-        for (i, ((own, along), (g, x))) in own.iter_mut().zip(along).zip(g.iter().zip(x)).enumerate() {
-            let h = if W { g.up() * w[i] } else { g.up() };
+        for (i, ((own, along), (&g, &x))) in own.iter_mut().zip(along).zip(g.iter().zip(x)).enumerate() {
+            let h = if W { g * w[i] } else { g };
             *own = *own + h;
-            *along = *along + h * ((x.up() - mean) * rstd);
+            *along = *along + h * ((x - mean) * rstd);
         }
     }
-    let mut acc = [[T::Compute::default(); LANES]; 2];
+    let mut acc = [[C::default(); LANES]; 2];
     let ((gs, g), (xs, x), (ws, w)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
     let weighted = !ws.is_empty() || !w.is_empty();
     if weighted {
-        gs.iter().zip(xs).zip(ws).for_each(|((g, x), w)| add::<T, true>(&mut acc, g, x, w, [mean, rstd]));
+        gs.iter().zip(xs).zip(ws).for_each(|((g, x), w)| add::<C, true>(&mut acc, g, x, w, [mean, rstd]));
     } else {
-        gs.iter().zip(xs).for_each(|(g, x)| add::<T, false>(&mut acc, g, x, &[], [mean, rstd]));
+        gs.iter().zip(xs).for_each(|(g, x)| add::<C, false>(&mut acc, g, x, &[], [mean, rstd]));
     }
     let mut acc = acc.map(settled);
     if weighted {
-        add::<T, true>(&mut acc, g, x, w, [mean, rstd]);
+        add::<C, true>(&mut acc, g, x, w, [mean, rstd]);
     } else {
-        add::<T, false>(&mut acc, g, x, w, [mean, rstd]);
+        add::<C, false>(&mut acc, g, x, w, [mean, rstd]);
     }
     acc.map(lanes::join::<_, Plus>)
 }
@@ -431,7 +429,7 @@ pub fn normalise_grad<T>(
         return;
     }
     let (n, count) = (rows.len(), rows.weights());
-    let weight = in_compute(weight, count, 1.0);
+    let weight = weights(weight, count, 1.0);
     let in_tiles = rows.in_tiles(rstd.len(), SHORT_GRADIENT);
     let each = (GRAIN / n).max(rstd.len().div_ceil(BLOCKS)).max(1);
     let each = if in_tiles { each.next_multiple_of(TILE) } else { each };
@@ -443,9 +441,11 @@ pub fn normalise_grad<T>(
         let part = unsafe { shared.range(block * 2 * count..(block + 1) * 2 * count) };
         let (dw, db) = part.split_at_mut(count);
         let own = block * each * n..block * each * n + dx.len();
-        let (g, x, first) = (&g[own.clone()], &x[own], block * each);
-        let run = Gradient { dx, dw, db, g, x, weight: &weight, mean, rstd, first, rows };
-        if in_tiles { simd::run(GradientTiles(run)) } else { simd::run(run) }
+        let first = block * each;
+        in_compute([dx], [&g[own.clone()], &x[own]], |[dx], [g, x]| {
+            let run = Gradient { dx, dw, db, g, x, weight: &weight, mean, rstd, first, rows };
+            if in_tiles { simd::run(GradientTiles(run)) } else { simd::run(run) }
+        });
     });
     let mut sums = vec![zero; 2 * count];
     for part in parts.chunks(2 * count.max(1)) {

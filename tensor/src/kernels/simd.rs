@@ -126,8 +126,14 @@ pub fn run<L: Loop>(l: L) -> L::Output {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Level::Avx2 => unsafe { run_avx2(l) },
-        _ => l.run::<Plain>(),
+        _ => run_plain(l),
     }
+}
+
+/// Apart from its callers, as the others are by their features: callers that differ in type share the loop.
+#[inline(never)]
+fn run_plain<L: Loop>(l: L) -> L::Output {
+    l.run::<Plain>()
 }
 
 /// # Safety

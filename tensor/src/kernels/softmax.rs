@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::dtype::Element;
+use crate::kernels::compute::in_compute;
 use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
@@ -204,7 +205,11 @@ where
                 lanes: W.min(lanes - from),
                 stride: if turned { None } else { Some(after) },
             };
-            simd::run(One::<T, K, N, W> { x, out: &shared, scratch, place, kernel: PhantomData });
+            for (tile, x) in scratch.iter_mut().zip(x) {
+                simd::run(Load { tile, x, place });
+            }
+            simd::run(One { tiles: scratch.each_mut().map(|tile| &mut tile[..]), kernel: PhantomData::<K> });
+            simd::run(Store { out: &shared, tile: &scratch[0], place });
         }
     });
 }
@@ -218,38 +223,56 @@ struct Place {
     stride: Option<usize>,
 }
 
-/// One tile: in, through the kernel, and out.
-struct One<'a, 'b, T: Element, K, const N: usize, const W: usize> {
-    x: [&'a [T]; N],
-    out: &'a SharedMut<'b, T>,
-    scratch: &'a mut [Vec<[T::Compute; W]>; N],
+/// Brings lanes into a tile.
+struct Load<'a, T: Element, const W: usize> {
+    tile: &'a mut [[T::Compute; W]],
+    x: &'a [T],
     place: Place,
-    kernel: PhantomData<K>,
 }
 
-impl<T, K, const N: usize, const W: usize> Loop for One<'_, '_, T, K, N, W>
-where
-    T: Element<Compute: Precise>,
-    K: Tile<T::Compute, N>,
-{
+impl<T: Element, const W: usize> Loop for Load<'_, T, W> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let One { x, out, scratch, place: Place { first, lanes, stride }, .. } = self;
-        let n = scratch[0].len();
-        for (tile, x) in scratch.iter_mut().zip(x) {
-            match stride {
-                Some(stride) => {
-                    for (i, row) in tile.iter_mut().enumerate() {
-                        let x = &x[first + i * stride..][..lanes];
-                        row.iter_mut().zip(x).for_each(|(t, v)| *t = v.up());
-                    }
+        let Load { tile, x, place: Place { first, lanes, stride } } = self;
+        match stride {
+            Some(stride) => {
+                for (i, row) in tile.iter_mut().enumerate() {
+                    let x = &x[first + i * stride..][..lanes];
+                    row.iter_mut().zip(x).for_each(|(t, v)| *t = v.up());
                 }
-                None => rows_aside(tile, &x[first..][..lanes * n]),
             }
+            None => rows_aside(tile, &x[first..][..lanes * tile.len()]),
         }
-        K::run::<I, W>(scratch.each_mut().map(|tile| &mut tile[..]));
-        let tile = &scratch[0];
+    }
+}
+
+/// The kernel on tiles.
+struct One<'a, C, K, const N: usize, const W: usize> {
+    tiles: [&'a mut [[C; W]]; N],
+    kernel: PhantomData<K>,
+}
+
+impl<C, K: Tile<C, N>, const N: usize, const W: usize> Loop for One<'_, C, K, N, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        K::run::<I, W>(self.tiles);
+    }
+}
+
+/// Brings the lanes of a tile to where they belong.
+struct Store<'a, 'b, T: Element, const W: usize> {
+    out: &'a SharedMut<'b, T>,
+    tile: &'a [[T::Compute; W]],
+    place: Place,
+}
+
+impl<T: Element, const W: usize> Loop for Store<'_, '_, T, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Store { out, tile, place: Place { first, lanes, stride } } = self;
         match stride {
             Some(stride) => {
                 for (i, row) in tile.iter().enumerate() {
@@ -261,7 +284,7 @@ where
             }
             None => {
                 // SAFETY: each tile has its own rows.
-                rows_back(unsafe { out.range(first..first + lanes * n) }, tile);
+                rows_back(unsafe { out.range(first..first + lanes * tile.len()) }, tile);
             }
         }
     }
@@ -272,40 +295,39 @@ fn grad_of_rows<T, const LOG: bool>(out: &mut [T], g: &[T], y: &[T], n: usize, p
 where
     T: Element<Compute: Precise>,
 {
-    struct Rows<'a, T, const LOG: bool>(&'a mut [T], &'a [T], &'a [T], usize);
-    impl<T: Element<Compute: Precise>, const LOG: bool> Loop for Rows<'_, T, LOG> {
+    struct Rows<'a, C, const LOG: bool>(&'a mut [C], &'a [C], &'a [C], usize);
+    impl<C: Precise + Element, const LOG: bool> Loop for Rows<'_, C, LOG> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
             let Rows(out, g, y, n) = self;
             let rows = g.chunks_exact(n).zip(y.chunks_exact(n));
             for (out, (g, y)) in out.chunks_exact_mut(n).zip(rows) {
-                let mut acc = [T::Compute::default(); LANES];
+                let mut acc = [C::default(); LANES];
                 let ((gs, g_rest), (ys, y_rest)) = (g.as_chunks::<{ LANES }>(), y.as_chunks::<{ LANES }>());
                 for (g, y) in gs.iter().zip(ys) {
-                    add_terms::<T, LOG>(&mut acc, g, y);
+                    add_terms::<C, LOG>(&mut acc, g, y);
                 }
                 let mut acc = settled(acc);
-                add_terms::<T, LOG>(&mut acc, g_rest, y_rest);
+                add_terms::<C, LOG>(&mut acc, g_rest, y_rest);
                 let sum = lanes::join::<_, lanes::Plus>(acc);
-                for (o, (g, y)) in out.iter_mut().zip(g.iter().zip(y)) {
-                    let (g, y) = (g.up(), y.up());
-                    *o = T::down(if LOG { g - elementary::exp::<T::Compute, I>(y) * sum } else { y * (g - sum) });
+                for (o, (&g, &y)) in out.iter_mut().zip(g.iter().zip(y)) {
+                    *o = if LOG { g - elementary::exp::<C, I>(y) * sum } else { y * (g - sum) };
                 }
             }
         }
     }
     /// `acc += g y`, or `acc += g`.
     #[inline(always)]
-    fn add_terms<T: Element<Compute: Precise>, const LOG: bool>(acc: &mut [T::Compute], g: &[T], y: &[T]) {
-        for (acc, (g, y)) in acc.iter_mut().zip(g.iter().zip(y)) {
-            *acc = *acc + if LOG { g.up() } else { g.up() * y.up() };
+    fn add_terms<C: Precise, const LOG: bool>(acc: &mut [C], g: &[C], y: &[C]) {
+        for (acc, (&g, &y)) in acc.iter_mut().zip(g.iter().zip(y)) {
+            *acc = *acc + if LOG { g } else { g * y };
         }
     }
     let each = (GRAIN / n.max(1)).max(1) * n;
     par.chunks_mut(out, each, |block, out| {
         let own = block * each..block * each + out.len();
-        simd::run(Rows::<T, LOG>(out, &g[own.clone()], &y[own], n));
+        in_compute([out], [&g[own.clone()], &y[own]], |[out], [g, y]| simd::run(Rows::<_, LOG>(out, g, y, n)));
     });
 }
 
@@ -361,13 +383,13 @@ pub(super) fn for_rows<T>(
         rows.joint.for_elements(first..first + part.len() / n, |r, [at]| {
             let row = &mut part[(r - first) * n..][..n];
             copy::strided_run(row, x, at, rows.step);
-            in_compute(row, &mut up, |row| f(r, row));
+            row_in_compute(row, &mut up, |row| f(r, row));
         });
     });
 }
 
 /// Runs `f` on a row in the precision that kernels compute in; `up` is its scratch memory.
-pub(super) fn in_compute<T: Element, R>(
+pub(super) fn row_in_compute<T: Element, R>(
     row: &mut [T],
     up: &mut Vec<T::Compute>,
     f: impl FnOnce(&mut [T::Compute]) -> R,

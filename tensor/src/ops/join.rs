@@ -40,7 +40,7 @@ fn join(call: &Call<'_, '_>, arrange: impl Fn(&mut [Layout]) -> Result<usize>) -
             cuts[axis].start = at;
             at += cuts[axis].count;
             let (x, par) = (call.input(i).storage().slice::<T>(), Par::of(layout.elements()));
-            copy::into_region(out, &shape, &cuts, x, layout, |_, new| new, &par);
+            copy::into_region(out, &shape, &cuts, x, layout, copy::put, &par);
         }
     }));
     one(AnyTensor::dense(storage, shape, dtype))

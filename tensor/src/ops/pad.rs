@@ -58,7 +58,7 @@ pub(crate) static PAD: Op = {
         let storage = with_dtype!(x.dtype(), T => Storage::filled(n, |out: &mut [T]| {
             fill::constant(out, element(&value), &Par::of(n));
             let elements = x.storage().slice::<T>();
-            copy::into_region(out, &shape, &cuts, elements, x.layout(), |_, new| new, &Par::of(n));
+            copy::into_region(out, &shape, &cuts, elements, x.layout(), copy::put, &Par::of(n));
         }));
         one(AnyTensor::dense(storage, shape, x.dtype()))
     }

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1, in_op};
-use crate::dtype::{DType, Element, with_dtype};
+use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::copy;
 use crate::kind::Kind;
@@ -120,7 +120,7 @@ pub(crate) static SLICE: Op = Op {
 
 /// Combines the elements of input 1 with those of a slice of input 0, in its memory where that can be.
 macro_rules! into_slice {
-    ($call:expr, |$T:ident| $f:expr) => {{
+    ($call:expr, $f:path) => {{
         let call: &mut Call<'_, '_> = $call;
         let dtype = call.same_dtype()?;
         let shape = call.input(0).shape().clone();
@@ -131,10 +131,10 @@ macro_rules! into_slice {
         }
         let mut base = owned(call);
         let (x, n) = (call.input(1), shape.elements());
-        with_dtype!(dtype, $T => {
-            let out = &mut base.storage_mut().unique_mut::<$T>().expect("reused or copied")[..n];
+        with_dtype!(dtype, T => {
+            let out = &mut base.storage_mut().unique_mut::<T>().expect("reused or copied")[..n];
             let par = Par::of(x.elements());
-            copy::into_region::<$T>(out, &shape, &cuts, x.storage().slice(), x.layout(), $f, &par);
+            copy::into_region::<T>(out, &shape, &cuts, x.storage().slice(), x.layout(), $f, &par);
         });
         one(base)
     }};
@@ -147,7 +147,7 @@ pub(crate) static SLICE_ADD: Op = {
         if call.input(0).dtype() == DType::Bool {
             return Err(unsupported(DType::Bool));
         }
-        into_slice!(call, |T| T::plus)
+        into_slice!(call, copy::add)
     }
     Op {
         name: "slice_add",
@@ -194,7 +194,7 @@ pub(crate) static SLICE_ADD: Op = {
 /// The operation of [`Tensor::slice_assign`].
 pub(crate) static SLICE_ASSIGN: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        into_slice!(call, |T| |_: T, new: T| new)
+        into_slice!(call, copy::put)
     }
     Op {
         name: "slice_assign",

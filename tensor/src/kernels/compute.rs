@@ -19,12 +19,12 @@ pub(super) fn in_compute<T: Element, const M: usize, const N: usize>(
     let mut results = out.each_ref().map(|out| Scratch::<T::Compute>::new(out.len()));
     let operands = x.map(|x| {
         let mut wide = Scratch::<T::Compute>::new(x.len());
-        simd::run(Up(&mut wide, x));
+        simd::run_narrow(Up(&mut wide, x));
         wide
     });
     f(results.each_mut().map(|result| &mut **result), operands.each_ref().map(|operand| &**operand));
     for (out, result) in out.into_iter().zip(&results) {
-        simd::run(Down(out, result));
+        simd::run_narrow(Down(out, result));
     }
 }
 

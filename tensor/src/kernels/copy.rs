@@ -193,12 +193,12 @@ pub fn cast<A: Element>(x: &[A], layout: &Layout, to: &dyn Receive, par: &Par) {
                 DType::I64 => Wide::Ints(bytemuck::cast_slice(x)),
                 DType::F16 | DType::BF16 => {
                     singles.resize(len, 0.0);
-                    simd::run(Widen(&mut singles, x, |v: A| v.up().to_f64() as f32));
+                    simd::run_narrow(Widen(&mut singles, x, |v: A| v.up().to_f64() as f32));
                     Wide::Singles(&singles)
                 }
                 _ => {
                     ints.resize(len, 0);
-                    simd::run(Widen(&mut ints, x, A::to_i64));
+                    simd::run_narrow(Widen(&mut ints, x, A::to_i64));
                     Wide::Ints(&ints)
                 }
             };
@@ -266,9 +266,9 @@ impl<B: Element> Receive for Receiver<'_, B> {
         // SAFETY: the caller's promise.
         let out = unsafe { self.0.range(start..start + wide.len()) };
         match wide {
-            Wide::Singles(x) => simd::run(Widen(out, x, |v: f32| B::down(B::Compute::from_f64(v as f64)))),
-            Wide::Doubles(x) => simd::run(Widen(out, x, B::from_f64)),
-            Wide::Ints(x) => simd::run(Widen(out, x, B::from_i64)),
+            Wide::Singles(x) => simd::run_narrow(Widen(out, x, |v: f32| B::down(B::Compute::from_f64(v as f64)))),
+            Wide::Doubles(x) => simd::run_narrow(Widen(out, x, B::from_f64)),
+            Wide::Ints(x) => simd::run_narrow(Widen(out, x, B::from_i64)),
         }
     }
 }
@@ -288,9 +288,9 @@ impl Receive for Truths<'_> {
         // SAFETY: the caller's promise.
         let out = unsafe { self.0.range(start..start + wide.len()) };
         match wide {
-            Wide::Singles(x) => simd::run(Widen(out, x, |v| (v != 0.0) as u8)),
-            Wide::Doubles(x) => simd::run(Widen(out, x, |v| (v != 0.0) as u8)),
-            Wide::Ints(x) => simd::run(Widen(out, x, |v| (v != 0) as u8)),
+            Wide::Singles(x) => simd::run_narrow(Widen(out, x, |v| (v != 0.0) as u8)),
+            Wide::Doubles(x) => simd::run_narrow(Widen(out, x, |v| (v != 0.0) as u8)),
+            Wide::Ints(x) => simd::run_narrow(Widen(out, x, |v| (v != 0) as u8)),
         }
     }
 }

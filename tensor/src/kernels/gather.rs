@@ -111,7 +111,7 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
     }
     macro_rules! of {
         ($t:ty) => {
-            simd::run(Rows::<$t> {
+            simd::run_narrow(Rows::<$t> {
                 out: bytemuck::cast_slice_mut(out),
                 x: bytemuck::cast_slice(x),
                 at,

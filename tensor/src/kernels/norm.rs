@@ -156,7 +156,7 @@ where
     if plane < SMALL {
         return moments_of_columns(x, channels, plane, par);
     }
-    let moments = |channel| simd::run(Channel { x, first: channel * plane, plane, apart: channels * plane });
+    let moments = |channel| simd::run_narrow(Channel { x, first: channel * plane, plane, apart: channels * plane });
     each_channel(x.len(), channels, par, moments)
 }
 
@@ -213,8 +213,8 @@ where
     let columns: Vec<Vec<Seen>> = par.map(row.div_ceil(WIDTH), |block| {
         let (from, width) = (block * WIDTH, WIDTH.min(row - block * WIDTH));
         let x = &x[from..];
-        let mean = simd::run(Columns { x, row, center: [0.0; WIDTH] })[0].map(|sum| sum / rows);
-        let [rest, squares] = simd::run(Columns { x, row, center: mean });
+        let mean = simd::run_narrow(Columns { x, row, center: [0.0; WIDTH] })[0].map(|sum| sum / rows);
+        let [rest, squares] = simd::run_narrow(Columns { x, row, center: mean });
         let seen = |i: usize| Seen { count: rows, mean: mean[i], squares: squares[i] - rest[i] * rest[i] / rows };
         (0..width).map(seen).collect()
     });
@@ -269,7 +269,7 @@ where
     par.chunks_mut(out, each * plane, |task, out| {
         let start = task * each * plane;
         let first = task * each % channels.len();
-        simd::run(Planes { x: &x[start..][..out.len()], out, channels, first, plane });
+        simd::run_narrow(Planes { x: &x[start..][..out.len()], out, channels, first, plane });
     });
 }
 
@@ -344,13 +344,13 @@ where
     let row = channels * plane;
     if plane >= SMALL {
         return each_channel(x.len(), channels, par, |c| {
-            simd::run(Channel { g, x, center: centers[c], first: c * plane, plane, apart: row })
+            simd::run_narrow(Channel { g, x, center: centers[c], first: c * plane, plane, apart: row })
         });
     }
     let columns: Vec<Vec<[f64; 2]>> = par.map(row.div_ceil(WIDTH), |block| {
         let (from, width) = (block * WIDTH, WIDTH.min(row - block * WIDTH));
         let center = std::array::from_fn(|i| centers.get((from + i) / plane).copied().unwrap_or(0.0));
-        let [own, products] = simd::run(Columns { g: &g[from..], x: &x[from..], row, center });
+        let [own, products] = simd::run_narrow(Columns { g: &g[from..], x: &x[from..], row, center });
         own.into_iter().zip(products).map(Into::into).take(width).collect()
     });
     let sum = |a: [f64; 2], b: &[f64; 2]| [a[0] + b[0], a[1] + b[1]];
@@ -425,14 +425,14 @@ where
         let each = (GRAIN / columns.len().max(1)).max(1) * columns.len();
         return par.chunks_mut(out, each, |task, out| {
             let own = task * each..task * each + out.len();
-            simd::run(Rows { g: &g[own.clone()], x: &x[own], out, columns: &columns });
+            simd::run_narrow(Rows { g: &g[own.clone()], x: &x[own], out, columns: &columns });
         });
     }
     let each = (GRAIN / plane).max(1);
     par.chunks_mut(out, each * plane, |task, out| {
         let own = task * each * plane..task * each * plane + out.len();
         let first = task * each % channels.len();
-        simd::run(Planes { g: &g[own.clone()], x: &x[own], out, channels, first, plane });
+        simd::run_narrow(Planes { g: &g[own.clone()], x: &x[own], out, channels, first, plane });
     });
 }
 

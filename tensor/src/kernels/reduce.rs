@@ -188,8 +188,8 @@ pub fn fold_int<B: FoldBody, W: Whole>(start: W) -> Fold<W> {
     }
     Fold {
         start,
-        rows: |out, x, n| simd::run(Rows::<B, W>(out, x, n, PhantomData)),
-        columns: |acc, x, stride, rows| simd::run(Columns::<B, W>(acc, x, stride, rows, PhantomData)),
+        rows: |out, x, n| simd::run_narrow(Rows::<B, W>(out, x, n, PhantomData)),
+        columns: |acc, x, stride, rows| simd::run_narrow(Columns::<B, W>(acc, x, stride, rows, PhantomData)),
     }
 }
 

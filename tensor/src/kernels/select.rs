@@ -61,7 +61,7 @@ fn put_where_not<T: Element>(out: &mut [T], mask: &[u8], no: &[T]) {
                     }
                 }
             }
-            simd::run(Bits(bytemuck::cast_slice_mut(out), mask, bytemuck::cast_slice(no)))
+            simd::run_narrow(Bits(bytemuck::cast_slice_mut(out), mask, bytemuck::cast_slice(no)))
         }};
     }
     match size_of::<T>() {

@@ -116,6 +116,18 @@ pub(super) fn best() -> Level {
     Level::Plain
 }
 
+/// [`run`] for a loop that memory holds up, or that is seldom run: wider registers than those of AVX2 are not worth
+/// compiling it once more.
+#[inline]
+pub(super) fn run_narrow<L: Loop>(l: L) -> L::Output {
+    match level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as in `run`; AVX-512 is found where AVX2 is, too.
+        Level::Avx2 | Level::Avx512 => unsafe { run_avx2(l) },
+        _ => run_plain(l),
+    }
+}
+
 /// Runs a loop at the level of this machine.
 #[inline]
 pub fn run<L: Loop>(l: L) -> L::Output {

@@ -65,6 +65,23 @@ pub trait Vector: Copy {
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
 }
 
+/// Most lanes of a register, over all instruction sets and precisions.
+pub const MOST_LANES: usize = 16;
+
+/// The sum of a register's lanes, one after the other.
+///
+/// # Safety
+/// As [`Vector::splat`].
+#[inline(always)]
+pub unsafe fn sum_of_lanes<V: Vector<Element: std::ops::AddAssign>>(register: V) -> V::Element {
+    let mut lanes = [V::Element::default(); MOST_LANES];
+    // SAFETY: there is room for the widest register.
+    unsafe { register.store(lanes.as_mut_ptr()) };
+    let mut sum = V::Element::default();
+    lanes[..V::LANES].iter().for_each(|&lane| sum += lane);
+    sum
+}
+
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
     ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $store_first:ident $add:ident $sub:ident $mul_add:ident;)*) => {$(
@@ -182,7 +199,7 @@ mod masks {
 #[cfg(target_arch = "x86_64")]
 use masks::*;
 
-/// A register of 16 bytes as every processor has, in plain code.
+/// Two registers of 16 bytes, as every processor has, in plain code.
 #[derive(Clone, Copy)]
 pub struct Plain<T, const N: usize>([T; N]);
 
@@ -236,8 +253,8 @@ macro_rules! plain {
     )*};
 }
 plain! {
-    f32: 4;
-    f64: 2;
+    f32: 8;
+    f64: 4;
 }
 
 /// A loop over registers, which runs with those of this machine.
@@ -298,6 +315,6 @@ macro_rules! run {
     )*};
 }
 run! {
-    f32: f32_avx512 __m512, f32_avx2 __m256, 4;
-    f64: f64_avx512 __m512d, f64_avx2 __m256d, 2;
+    f32: f32_avx512 __m512, f32_avx2 __m256, 8;
+    f64: f64_avx512 __m512d, f64_avx2 __m256d, 4;
 }

@@ -67,7 +67,7 @@ pub fn compare_block<B: CompareBody, T: Precise>(out: &mut [u8], x: &[T], y: &[T
             }
         }
     }
-    simd::run(Run::<B, T>(out, x, y, std::marker::PhantomData));
+    simd::run_narrow(Run::<B, T>(out, x, y, std::marker::PhantomData));
 }
 
 /// The dense loop of a comparison of integers.

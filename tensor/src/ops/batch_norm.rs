@@ -10,6 +10,7 @@ use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::norm::{self, Affine, Slope};
 use crate::kind::Float;
+use crate::ops::cast::cast;
 use crate::ops::elementwise::unsupported;
 use crate::ops::row_norm::{Cut, second};
 use crate::ops::shape::dense;
@@ -69,13 +70,14 @@ pub(crate) static BATCH_NORM: Op = {
                 .help("take a larger batch, or normalise with running statistics, as a layer in eval() does"));
         }
         let eps = call.attrs().float("eps");
-        let x = dense(call.input(0).clone());
+        let wide = statistics_dtype(dtype);
+        let x = dense(cast(call.input(0), wide));
         let (n, plane) = (x.elements(), x.shape()[2..].iter().product());
         let numbers =
             |i: usize, missing| if call.len() > i { call.input(i).to_f64_vec() } else { vec![missing; count] };
         let (weight, bias) = (numbers(1, 1.0), numbers(2, 0.0));
-        let (y, moments) = with_dtype!(float dtype, T => {
-            let (par, elements) = (Par::of(n), &x.storage().slice::<T>()[..n]);
+        let (y, moments) = with_dtype!(precise wide, T => {
+            let (par, elements) = (Par::of(n), x.dense_slice::<T>());
             let moments = norm::moments(elements, count, plane, &par);
             let maps: Vec<Affine> = (0..count)
                 .map(|c| {
@@ -83,22 +85,16 @@ pub(crate) static BATCH_NORM: Op = {
                     Affine { center: moments[c].mean, scale, shift: bias[c] }
                 })
                 .collect();
-            let mut storage = Storage::stale::<T>(n);
-            let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-            norm::affine(out, elements, &maps, plane, &par);
-            (storage, moments)
+            let y = AnyTensor::filled::<T>(x.shape().clone(), |y| norm::affine(y, elements, &maps, plane, &par));
+            (y, moments)
         });
         let statistic = |f: fn(&norm::Moments) -> f64| {
-            let storage = with_dtype!(precise statistics_dtype(dtype), T => {
+            let storage = with_dtype!(precise wide, T => {
                 Storage::from_slice(&moments.iter().map(|m| T::from_f64(f(m))).collect::<Vec<_>>())
             });
-            AnyTensor::dense(storage, [count].into(), statistics_dtype(dtype))
+            AnyTensor::dense(storage, [count].into(), wide)
         };
-        Ok(smallvec::smallvec![
-            AnyTensor::dense(y, x.shape().clone(), dtype),
-            statistic(|m| m.mean),
-            statistic(|m| m.variance),
-        ])
+        Ok(smallvec::smallvec![cast(&y, dtype), statistic(|m| m.mean), statistic(|m| m.variance),])
     }
     /// The gradients come from one operation; those of the statistics themselves, which are rare, are added: of the
     /// mean, and of the variance, which depends on each element's distance from the mean.
@@ -195,9 +191,10 @@ pub(crate) static BATCH_NORM_GRAD: Op = {
         let numbers = |i: usize| call.input(i).to_f64_vec();
         let (rstd, mean) = (numbers(2), numbers(3));
         let weight = if call.len() > 4 { numbers(4) } else { vec![1.0; count] };
-        let (g, x) = (dense(call.input(0).clone()), dense(call.input(1).clone()));
+        let wide = statistics_dtype(dtype);
+        let (g, x) = (dense(cast(call.input(0), wide)), dense(cast(call.input(1), wide)));
         let (par, plane) = (Par::of(shape.elements()), shape[2..].iter().product());
-        Ok(with_dtype!(float dtype, T => {
+        Ok(with_dtype!(precise wide, T => {
             let (g, x) = (g.dense_slice::<T>(), x.dense_slice::<T>());
             let sums = norm::gradient_sums(g, x, &mean, plane, &par);
             let slope = |c: usize| {
@@ -208,10 +205,12 @@ pub(crate) static BATCH_NORM_GRAD: Op = {
             let slopes: Vec<Slope> = (0..count).map(slope).collect();
             let dx = AnyTensor::filled::<T>(shape.clone(), |dx| norm::gradient(dx, g, x, &slopes, plane, &par));
             let number = |f: &dyn Fn(usize) -> f64| {
-                AnyTensor::filled::<T>([count].into(), |to| {
+                let numbers = AnyTensor::filled::<T>([count].into(), |to| {
                     to.iter_mut().enumerate().for_each(|(c, to)| *to = T::from_f64(f(c)));
-                })
+                });
+                cast(&numbers, dtype)
             };
+            let dx = cast(&dx, dtype);
             match call.len() > 4 {
                 true => smallvec::smallvec![dx, number(&|c| sums[c][1] * rstd[c]), number(&|c| sums[c][0])],
                 false => smallvec::smallvec![dx],

@@ -3,7 +3,7 @@
 use super::lattice::Lattice;
 use super::sweep::{Kernel, Place, for_parts};
 use super::{Conv, Parts, Sums};
-use crate::kernels::vector::{Vector, VectorLoop};
+use crate::kernels::vector::{Vector, VectorLoop, sum_of_lanes};
 use crate::par::{Par, SharedMut};
 
 /// The outputs of one plane, whose rows are dense.
@@ -116,19 +116,10 @@ impl<T: Copy + Default + std::ops::AddAssign> VectorLoop<T> for Products<'_, T> 
                     }
                 }
             }
-            sums.map(|sum| {
-                let mut lanes = [T::default(); MOST_LANES];
-                sum.store(lanes.as_mut_ptr());
-                let mut total = T::default();
-                lanes[..V::LANES].iter().for_each(|&lane| total += lane);
-                total
-            })
+            sums.map(|sum| sum_of_lanes(sum))
         }
     }
 }
-
-/// Most lanes of a register.
-const MOST_LANES: usize = 16;
 
 /// [`weight_grad`](super::weight_grad) for groups of one channel and one filter.
 pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) {

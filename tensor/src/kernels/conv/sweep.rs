@@ -9,7 +9,7 @@ use super::lattice::Lattice;
 use super::{Parts, Sums};
 use crate::kernels::gemm::blocked::strips;
 use crate::kernels::gemm::tile::{
-    Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Plus, Registers, Right, Target, Tiles,
+    Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Places, Plus, Right, Target, Tiles,
 };
 use crate::kernels::scratch::Scratch;
 use crate::par::{Par, SharedMut};
@@ -57,8 +57,8 @@ struct Panel {
     columns: usize,
     /// Registers there are, where each begins in cells and in the output, and the lanes of each.
     registers: usize,
-    cells: Registers,
-    outs: Registers,
+    cells: Places,
+    outs: Places,
     widths: [usize; MOST_REGISTERS],
 }
 

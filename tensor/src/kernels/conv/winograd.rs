@@ -19,7 +19,7 @@ use super::sweep::for_parts;
 use super::{Conv, Parts};
 use crate::kernels::gemm::{self, Matrix, pack};
 use crate::kernels::scratch::Scratch;
-use crate::kernels::vector::{Registers, Vector, VectorLoop};
+use crate::kernels::vector::{MOST_LANES, Registers, Vector, VectorLoop};
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
 
@@ -30,14 +30,11 @@ const SIDE: usize = 4;
 /// Tiles of an image, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
 /// pixels, take longer than what they spare.
 const FEW_TILES: usize = 48;
-const FEW_PLANES: usize = 16;
+const FEW_PMOST_LANES: usize = 16;
 
 /// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block.
 const BLOCK: usize = TILES << 10;
 const TILES: usize = 48;
-
-/// Most lanes of a register.
-const LANES: usize = 16;
 
 /// Whether a convolution, and its gradient with respect to the input, are quicker this way.
 pub fn takes(c: &Conv) -> bool {
@@ -49,7 +46,7 @@ pub fn takes(c: &Conv) -> bool {
         && near(high)
         && near(wide)
         && tiles >= FEW_TILES
-        && c.channels.saturating_mul(c.filters) >= FEW_PLANES * (c.channels + c.filters)
+        && c.channels.saturating_mul(c.filters) >= FEW_PMOST_LANES * (c.channels + c.filters)
 }
 
 /// The tiles of an image.
@@ -106,7 +103,7 @@ impl Block {
     /// From one point to the next. They lie in different sets of the first cache, and there is room for a register that
     /// reaches beyond the last tile.
     fn point(&self) -> usize {
-        self.planes * self.wide + LANES
+        self.planes * self.wide + MOST_LANES
     }
 
     fn len(&self) -> usize {
@@ -121,7 +118,7 @@ impl Block {
 
 /// Tiles in a block of an image of `count` tiles, whose blocks have at most so many planes.
 fn tiles(count: usize, planes: usize) -> usize {
-    (BLOCK / (POINTS * planes)).max(TILES).min(count).next_multiple_of(LANES)
+    (BLOCK / (POINTS * planes)).max(TILES).min(count).next_multiple_of(MOST_LANES)
 }
 
 /// `V = B' d B` of the tiles of some runs, for all channels.
@@ -202,7 +199,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
         let ToOutput { out, start, outputs: [high, wide], points, block, bias, runs } = self;
         let point = block.point();
         assert!(points.len() >= block.len());
-        let mut test = [0.0; LANES];
+        let mut test = [0.0; MOST_LANES];
         // SAFETY: registers begin at tiles of the block, and what they reach beyond it lies before the next point's or
         // in the room after the last. Each task writes the outputs of its own tiles, which `range` finds in the output.
         unsafe {
@@ -234,7 +231,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
             }
             zeros.store(test.as_mut_ptr());
         }
-        test == [0.0; LANES]
+        test == [0.0; MOST_LANES]
     }
 }
 
@@ -244,7 +241,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
 /// As [`Vector::splat`].
 #[inline(always)]
 unsafe fn write_in_turn<V: Vector<Element = f32>>(out: &mut [f32], even: V, odd: V) {
-    let (mut evens, mut odds) = ([0.0; LANES], [0.0; LANES]);
+    let (mut evens, mut odds) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
     // SAFETY: there is room for a register.
     unsafe {
         even.store(evens.as_mut_ptr());
@@ -315,7 +312,7 @@ pub fn conv(
             let (i, first) = (task / blocks, task % blocks * most);
             let (part, count) = (parts.start + i, most.min(count - first));
             let (group, runs) = (part % c.groups, grid.runs(first, count));
-            let wide_block = count.next_multiple_of(LANES);
+            let wide_block = count.next_multiple_of(MOST_LANES);
             let [from, to] = [channels, filters].map(|planes| Block { planes, wide: wide_block });
             let (points, sums) = own.split_at_mut(memory[0]);
             let cells = &laid_out[i * each..];

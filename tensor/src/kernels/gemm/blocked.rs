@@ -165,9 +165,6 @@ impl<T: Copy> Matrix<'_, T> {
     #[inline]
     fn left(&self, i: usize, height: usize) -> Left<T> {
         let start = self.data[self.from(i, 0).offset..].as_ptr();
-        match self.column_stride {
-            1 => Left::lines(height, |j| start.wrapping_offset(j as isize * self.row_stride)),
-            step => Left::Columns(start, step as usize),
-        }
+        Left::new(height, self.column_stride as usize, |j| start.wrapping_offset(j as isize * self.row_stride))
     }
 }

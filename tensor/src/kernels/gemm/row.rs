@@ -6,7 +6,7 @@ use crate::kernels::elementary::mul_add;
 use crate::kernels::number::Precise;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::vector::{Registers, Vector, VectorLoop};
+use crate::kernels::vector::{Registers, Vector, VectorLoop, sum_of_lanes};
 use crate::par::{GRAIN, Par, SharedMut};
 
 /// Columns that are combined at a time.
@@ -51,17 +51,15 @@ impl<T: Precise> Loop for Combine<'_, T> {
 /// The inner product of two runs of equal length.
 struct Dot<'a, T>(&'a [T], &'a [T]);
 
-/// Registers of sums that do not wait for each other, and most lanes of a register.
+/// Registers of sums that do not wait for each other.
 const SUMS: usize = 4;
-const LANES: usize = 16;
 
-impl<T: Precise> VectorLoop<T> for Dot<'_, T> {
+impl<T: Precise + std::ops::AddAssign> VectorLoop<T> for Dot<'_, T> {
     type Output = T;
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) -> T {
         let (n, a, b) = (self.0.len().min(self.1.len()), self.0.as_ptr(), self.1.as_ptr());
-        let mut lanes = [T::zero(); LANES];
-        // SAFETY: what is loaded lies below `n`, and no register has more lanes than there is room for.
+        // SAFETY: what is loaded lies below `n`.
         unsafe {
             let mut sums = [V::splat(T::zero()); SUMS];
             let mut at = 0;
@@ -78,9 +76,8 @@ impl<T: Precise> VectorLoop<T> for Dot<'_, T> {
                 sum = V::load_first(a.add(at), width).mul_add(V::load_first(b.add(at), width), sum);
                 at += width;
             }
-            sum.store(lanes.as_mut_ptr());
+            sum_of_lanes(sum)
         }
-        lanes.into_iter().fold(T::zero(), |a, b| a + b)
     }
 }
 
@@ -93,7 +90,11 @@ pub(super) fn takes<T>(p: &Problem<'_, T>) -> bool {
 ///
 /// # Safety
 /// As [`blocked::product`](super::blocked::product).
-pub(super) unsafe fn product<T: Precise + Element + Registers>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
+pub(super) unsafe fn product<T: Precise + Element + Registers + std::ops::AddAssign>(
+    p: &Problem<'_, T>,
+    c: &SharedMut<'_, T>,
+    par: &Par,
+) {
     let mut copy = Scratch::<T>::new(if p.a.column_stride == 1 { 0 } else { p.k });
     copy.iter_mut().enumerate().for_each(|(i, to)| *to = p.a.data[p.a.from(0, i).offset]);
     let a = if p.a.column_stride == 1 { &p.a.data[p.a.offset..][..p.k] } else { &copy[..] };

@@ -39,23 +39,28 @@ impl Inner {
 
 /// Where the left operand of a tile lies.
 #[derive(Clone, Copy, Debug)]
-pub enum Left<T> {
-    /// In lines: where each row of the tile starts, neighbours along the inner axis side by side. Those past the last
-    /// row of the tile mean nothing.
-    Lines([*const T; MOST_ROWS]),
-    /// In columns: neighbours along the rows side by side, and the distance to the next position of the inner axis.
-    Columns(*const T, usize),
+pub struct Left<T> {
+    /// Where each row of the tile starts; those past its last row mean nothing.
+    rows: [*const T; MOST_ROWS],
+    /// The distance from one position of the inner axis to the next.
+    step: usize,
 }
 
 impl<T> Left<T> {
-    /// The lines of `height` rows, of which `line` says where each starts.
+    /// The first `height` rows, of which `row` says where each starts, with positions `step` apart.
+    #[inline(always)]
+    pub fn new(height: usize, step: usize, row: impl Fn(usize) -> *const T) -> Left<T> {
+        let mut rows = [std::ptr::null(); MOST_ROWS];
+        for (i, start) in rows.iter_mut().enumerate().take(height) {
+            *start = row(i);
+        }
+        Left { rows, step }
+    }
+
+    /// Rows that are lines: neighbours along the inner axis lie side by side.
     #[inline(always)]
     pub fn lines(height: usize, line: impl Fn(usize) -> *const T) -> Left<T> {
-        let mut lines = [std::ptr::null(); MOST_ROWS];
-        for (i, start) in lines.iter_mut().enumerate().take(height) {
-            *start = line(i);
-        }
-        Left::Lines(lines)
+        Left::new(height, 1, line)
     }
 }
 
@@ -65,11 +70,11 @@ pub enum Right<T> {
     /// The first row, and the distance from row to row.
     Strided(*const T, usize),
     /// What the rows' places are counted from, the place of each, and where each register lies in a row.
-    Scattered(*const T, *const usize, Registers),
+    Scattered(*const T, *const usize, Places),
 }
 
-/// Where each register of a row begins.
-pub type Registers = [usize; MOST_REGISTERS];
+/// Where the registers of a row begin.
+pub type Places = [usize; MOST_REGISTERS];
 
 /// Where a tile of the result goes.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +84,7 @@ pub struct Target<T> {
     /// The distance from row to row.
     pub stride: usize,
     /// Where each register of a row begins.
-    pub registers: Registers,
+    pub registers: Places,
     /// How many lanes of each register there are.
     pub widths: [usize; MOST_REGISTERS],
     /// What the sums are added to.
@@ -125,7 +130,7 @@ impl<T> Tiles<T> {
     }
 
     /// Where the registers of neighbouring columns begin.
-    pub fn in_line(&self) -> Registers {
+    pub fn in_line(&self) -> Places {
         std::array::from_fn(|j| j * self.lanes)
     }
 
@@ -160,39 +165,12 @@ impl<T: Copy, const L: usize> Rows<T> for Strided<T, L> {
 }
 
 #[derive(Clone, Copy)]
-struct Scattered<T>(*const T, *const usize, Registers);
+struct Scattered<T>(*const T, *const usize, Places);
 impl<T: Copy> Rows<T> for Scattered<T> {
     #[inline(always)]
     unsafe fn at(self, _: usize, p: usize, j: usize) -> *const T {
         // SAFETY: as above.
         unsafe { self.0.add(self.2[j]).add(*self.1.add(p)) }
-    }
-}
-
-/// The elements of a left operand.
-trait Elements<T>: Copy {
-    /// # Safety
-    /// There is a row number `i`, and a position `p` of segment `segment`.
-    unsafe fn at(&self, segment: usize, i: usize, p: usize) -> T;
-}
-
-#[derive(Clone, Copy)]
-struct Lines<T>([*const T; MOST_ROWS], usize);
-impl<T: Copy> Elements<T> for Lines<T> {
-    #[inline(always)]
-    unsafe fn at(&self, segment: usize, i: usize, p: usize) -> T {
-        // SAFETY: the caller promises that there is such an element.
-        unsafe { *self.0[i].add(segment * self.1 + p) }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Columns<T>(*const T, usize);
-impl<T: Copy> Elements<T> for Columns<T> {
-    #[inline(always)]
-    unsafe fn at(&self, _: usize, i: usize, p: usize) -> T {
-        // SAFETY: as above.
-        unsafe { *self.0.add(p * self.1 + i) }
     }
 }
 
@@ -203,7 +181,7 @@ impl<T: Copy> Elements<T> for Columns<T> {
 #[inline(always)]
 unsafe fn tile<V: Vector, const M: usize, const N: usize>(
     inner: Inner,
-    left: impl Elements<V::Element>,
+    left: Left<V::Element>,
     right: impl Rows<V::Element>,
     to: Target<V::Element>,
 ) {
@@ -217,7 +195,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize>(
                     *b = V::load(right.at(segment, p, j));
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let a = V::splat(left.at(segment, i, p));
+                    let a = V::splat(*left.rows[i].add(segment * inner.steps[0] + p * left.step));
                     for (sum, b) in sums.iter_mut().zip(b) {
                         *sum = a.mul_add(b, *sum);
                     }
@@ -264,18 +242,14 @@ macro_rules! tiles {
             unsafe fn one<const M: usize, const N: usize>(inner: Inner, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
                 // SAFETY: the caller's promises are those asked for.
                 unsafe {
-                    match (left, right) {
-                        (Left::Lines(l), Right::Strided(r, stride)) => {
+                    match right {
+                        Right::Strided(r, stride) => {
                             let right = Strided::<_, LANES>(r, stride, inner.steps[1]);
-                            tile::<$register, M, N>(inner, Lines(l, inner.steps[0]), right, to);
+                            tile::<$register, M, N>(inner, left, right, to);
                         }
-                        (Left::Lines(l), Right::Scattered(r, places, registers)) => {
-                            tile::<$register, M, N>(inner, Lines(l, 0), Scattered(r, places, registers), to);
+                        Right::Scattered(r, places, registers) => {
+                            tile::<$register, M, N>(inner, left, Scattered(r, places, registers), to);
                         }
-                        (Left::Columns(l, step), Right::Strided(r, stride)) => {
-                            tile::<$register, M, N>(inner, Columns(l, step), Strided::<_, LANES>(r, stride, 0), to);
-                        }
-                        (Left::Columns(..), Right::Scattered(..)) => unreachable!("no product has such operands"),
                     }
                 }
             }
@@ -311,8 +285,8 @@ tiles!(#[target_feature(enable = "avx512f,avx512vl,avx2,fma")] avx512_f64: f64, 
 tiles!(#[target_feature(enable = "avx2,fma")] avx2_f32: f32, __m256, 6 rows [1 2 4 6], 2 registers [1 2]);
 #[cfg(target_arch = "x86_64")]
 tiles!(#[target_feature(enable = "avx2,fma")] avx2_f64: f64, __m256d, 6 rows [1 2 4 6], 2 registers [1 2]);
-tiles!(plain_f32: f32, Plain<f32, 4>, 4 rows [1 2 4], 2 registers [1 2]);
-tiles!(plain_f64: f64, Plain<f64, 2>, 4 rows [1 2 4], 2 registers [1 2]);
+tiles!(plain_f32: f32, Plain<f32, 8>, 4 rows [1 2 4], 1 registers [1]);
+tiles!(plain_f64: f64, Plain<f64, 4>, 4 rows [1 2 4], 1 registers [1]);
 
 macro_rules! tiled {
     ($($t:ty: $avx512:ident $avx2:ident $plain:ident;)*) => {$(
@@ -353,7 +327,7 @@ mod tests {
                 for (lines, scattered, add) in [(true, false, false), (false, false, true), (true, true, true)] {
                     let left = match lines {
                         true => Left::lines(rows, |i| a[i * depth..].as_ptr()),
-                        false => Left::Columns(a.as_ptr(), tiles.rows),
+                        false => Left::new(rows, tiles.rows, |i| a[i..].as_ptr()),
                     };
                     let right = match scattered {
                         true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.in_line()),

@@ -45,7 +45,8 @@ fn sums_about<T: Element<Compute: Precise>>(x: &[T], center: T::Compute) -> [f64
     let mut squares = [T::Compute::default(); LANES];
     let (wide, rest) = x.as_chunks::<LANES>();
     for w in wide {
-        let d = w.map(|v| v.up() - center);
+        let mut d = [T::Compute::default(); LANES];
+        d.iter_mut().zip(w).for_each(|(d, v)| *d = v.up() - center);
         own.iter_mut().zip(&d).for_each(|(sum, &d)| *sum = *sum + d);
         squares.iter_mut().zip(&d).for_each(|(sum, &d)| *sum = *sum + d * d);
     }

@@ -165,7 +165,13 @@ impl<'a, T: Element> Operand<'a, T> {
 fn pane<T: Element>(out: &mut [T], x: &[T], at: usize, width: usize, steps: [isize; 2]) {
     macro_rules! of {
         ($t:ty) => {
-            simd::run_narrow(Pane::<$t> { out: bytemuck::cast_slice_mut(out), x: bytemuck::cast_slice(x), at, width, steps })
+            simd::run_narrow(Pane::<$t> {
+                out: bytemuck::cast_slice_mut(out),
+                x: bytemuck::cast_slice(x),
+                at,
+                width,
+                steps,
+            })
         };
     }
     match size_of::<T>() {

@@ -88,6 +88,16 @@ impl Axis {
         (low as usize..high as usize, (start + low * step).max(0) as usize)
     }
 
+    /// The outputs for which each kernel position meets a position of the input, and not the padding.
+    pub fn seen(&self) -> SmallVec<[std::ops::Range<usize>; 8]> {
+        let outputs = |&(stretch, cell): &(usize, usize)| {
+            let (inside, _) = self.inside(stretch);
+            let output = |cell_inside: usize| cell_inside.saturating_sub(cell).min(self.outputs);
+            output(inside.start)..output(inside.end)
+        };
+        self.taps.iter().map(outputs).collect()
+    }
+
     /// The position that a cell of a stretch shows, if it is not in the padding.
     fn position(&self, stretch: usize, cell: usize) -> Option<usize> {
         let at = self.stretches[stretch] + (cell * self.step) as isize;
@@ -103,6 +113,16 @@ impl DivCeil for isize {
     fn div_ceil_of(self, by: isize) -> isize {
         (self as usize).div_ceil(by as usize) as isize
     }
+}
+
+/// The channels and numbers of a kernel's positions, those of each row together: where a row meets the padding only, it
+/// is left out.
+pub fn by_row([deep, high, wide]: [usize; 3], channels: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    (0..high).flat_map(move |h| {
+        (0..channels).flat_map(move |channel| {
+            (0..deep).flat_map(move |d| (0..wide).map(move |w| (channel, (d * high + h) * wide + w)))
+        })
+    })
 }
 
 /// How the planes of images are laid out.
@@ -150,6 +170,13 @@ impl Lattice {
             }
         }
         places
+    }
+
+    /// [`places`](Self::places) in the order of [`by_row`].
+    pub fn places_by_row(&self, channels: usize) -> Vec<usize> {
+        let (first, plane) = (self.places(1), self.plane());
+        let taps = self.axes.each_ref().map(|axis| axis.taps.len());
+        by_row(taps, channels).map(|(channel, tap)| channel * plane + first[tap]).collect()
     }
 
     /// Lays out a plane.

@@ -11,7 +11,7 @@ mod sweep;
 mod weight;
 mod winograd;
 
-use lattice::{Axis, Lattice};
+use lattice::{Axis, Lattice, by_row};
 use smallvec::SmallVec;
 use sweep::{Kernel, Place};
 
@@ -26,6 +26,9 @@ use crate::par::{Par, SharedMut};
 /// An element type that convolutions sum.
 pub trait Sums: Product + Tiled + Registers + std::ops::AddAssign {}
 impl<T: Product + Tiled + Registers + std::ops::AddAssign> Sums for T {}
+
+/// A way to sum over kernel positions.
+type Sweep<T> = fn(&SharedMut<'_, T>, &[T], &Lattice, &Parts, &Kernel<'_, T>, &Place, &Par);
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
@@ -112,7 +115,7 @@ fn fill<T: Sums>(out: &mut [T], bias: Option<&[T]>, channels: usize, pixels: usi
 /// # Panics
 /// If a slice is not as long as the sizes say.
 pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
-    let (parts, positions, taps) = (c.images * c.groups, c.positions(), c.taps());
+    let (parts, positions, taps, area) = (c.images * c.groups, c.positions(), c.taps(), c.area());
     assert_eq!(out.len(), parts * c.filters * positions, "the output has another size");
     assert_eq!(w.len(), c.groups * c.filters * taps, "the weight has another size");
     if out.is_empty() || w.is_empty() {
@@ -142,9 +145,20 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     let lattice = Lattice::new(c);
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
     let p = Parts { count: parts, groups: c.groups, channels: c.channels, pixels: c.pixels() };
-    let k = Kernel { weights: w, places: &lattice.places(c.channels), filters: c.filters, bias };
     let to = Place { elements: positions, first: 0, steps: [high * wide, wide, 1] };
-    let sweep = if c.is_depthwise() { depthwise::sweep } else { sweep::sweep };
+    let mut sorted = Scratch::<T>::new(if c.is_depthwise() { 0 } else { w.len() });
+    let (weights, places, sweep): (_, _, Sweep<T>) = match c.is_depthwise() {
+        true => (w, lattice.places(1), depthwise::sweep),
+        false => {
+            let order = by_row(c.windows.each_ref().map(|w| w.kernel), c.channels);
+            par.chunks_mut(&mut sorted, taps, |line, to| {
+                let from = &w[line * taps..][..taps];
+                to.iter_mut().zip(order.clone()).for_each(|(to, (channel, tap))| *to = from[channel * area + tap]);
+            });
+            (&sorted, lattice.places_by_row(c.channels), sweep::sweep)
+        }
+    };
+    let k = Kernel { weights, places: &places, filters: c.filters, bias };
     sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
 }
 
@@ -212,24 +226,23 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
                 rows.iter().flat_map(move |&h| columns.iter().map(move |&w| (d * high + h) * wide + w))
             })
             .collect();
-        // The weights of each input channel, filter by filter.
+        // The weights of each input channel.
         let depth = c.filters * seen.len();
+        let order = by_row(taps_of.each_ref().map(|taps| taps.len()), c.filters);
         let weights = &mut turned[..c.groups * c.channels * depth];
         par.chunks_mut(weights, depth, |line, to| {
             let (group, channel) = (line / c.channels, line % c.channels);
-            for (f, to) in to.chunks_mut(seen.len()).enumerate() {
-                let from = &w[(group * c.filters + f) * taps + channel * area..][..area];
-                to.iter_mut().zip(&seen).for_each(|(to, &tap)| *to = from[tap]);
-            }
+            let from = |f: usize, tap: usize| w[((group * c.filters + f) * c.channels + channel) * area + seen[tap]];
+            to.iter_mut().zip(order.clone()).for_each(|(to, (f, tap))| *to = from(f, tap));
         });
-        let k = Kernel { weights, places: &lattice.places(c.filters), filters: c.channels, bias };
+        let k = Kernel { weights, places: &lattice.places_by_row(c.filters), filters: c.channels, bias };
         let start = first.iter().zip(steps).map(|(at, step)| at * step).sum();
         let strides = c.windows.each_ref().map(|w| w.stride);
         let to =
             Place { elements: c.pixels(), first: start, steps: [0, 1, 2].map(|i| strides[i].saturating_mul(steps[i])) };
         // Rows are dense where there is one phase along them.
         let plain = c.is_depthwise() && to.steps[2] == 1 && !k.places.is_empty();
-        let sweep = if plain { depthwise::sweep } else { sweep::sweep };
+        let sweep: Sweep<T> = if plain { depthwise::sweep } else { sweep::sweep };
         sweep(&x, g, &lattice, &p, &k, &to, par);
     }
 }

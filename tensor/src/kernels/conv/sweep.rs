@@ -33,6 +33,7 @@ pub struct Place {
 /// What is summed: for each output channel of each group a line of `depth` weights, one for each of `places`.
 pub struct Kernel<'a, T> {
     pub weights: &'a [T],
+    /// In the order of [`by_row`](super::lattice::by_row).
     pub places: &'a [usize],
     /// Output channels of a group.
     pub filters: usize,
@@ -60,6 +61,8 @@ struct Panel {
     cells: Places,
     outs: Places,
     widths: [usize; MOST_REGISTERS],
+    /// The rows of outputs.
+    rows: Range<usize>,
 }
 
 /// The panels of a plane.
@@ -110,7 +113,8 @@ impl Panels<'_> {
             let from = first * self.lanes;
             let columns = (registers * self.lanes).min((high - 1) * cells[1] + row - from);
             let widths = [self.lanes; MOST_REGISTERS];
-            return Panel { cell: cell + from, out, columns, registers, cells: in_line, outs: in_line, widths };
+            let rows = from / cells[1]..((from + columns).div_ceil(cells[1])).min(high);
+            return Panel { cell: cell + from, out, columns, registers, cells: in_line, outs: in_line, widths, rows };
         }
         let place = |j: usize| ((first + j) / across, (first + j) % across * self.lanes);
         let (top, left) = place(0);
@@ -122,6 +126,7 @@ impl Panels<'_> {
             cells: in_line,
             outs: in_line,
             widths: [0; MOST_REGISTERS],
+            rows: top..place(registers - 1).0 + 1,
         };
         for j in 0..registers {
             let (y, x) = place(j);
@@ -197,6 +202,14 @@ pub fn sweep<T: Sums>(
     }
     let panels = Panels::new(lattice, to, tiles);
     let each = p.channels * lattice.plane();
+    let rows = lattice.axes[1].seen();
+    let each_row = depth / rows.len().max(1);
+    // The kernel's rows that see more than padding from some rows of outputs: they follow one another.
+    let seen_by = |outputs: &Range<usize>| -> Range<usize> {
+        let sees = |row: &Range<usize>| row.start < outputs.end && outputs.start < row.end;
+        let first = rows.iter().position(sees).unwrap_or(0);
+        first..rows.iter().rposition(sees).map_or(first, |last| last + 1)
+    };
     for_parts(x, lattice, p, par, |parts, laid_out| {
         let (mut wide, mut high) = (PANELS, STRIPS);
         let tasks = |wide: usize, high: usize| {
@@ -211,25 +224,28 @@ pub fn sweep<T: Sums>(
             let (column, row) = (task / down % across * wide, task % down * high * tiles.rows);
             let group = part % p.groups;
             let filters = (high * tiles.rows).min(k.filters - row);
-            let of_task: SmallVec<[Panel; PANELS]> =
-                (column..panels.len().min(column + wide)).map(|i| panels.get(i)).collect();
+            let of_task: SmallVec<[(Panel, Range<usize>); PANELS]> = (column..panels.len().min(column + wide))
+                .map(|i| panels.get(i))
+                .map(|panel| (seen_by(&panel.rows), panel))
+                .map(|(rows, panel)| (panel, rows.start * each_row..rows.end * each_row))
+                .collect();
             let mut sums = [[T::default(); MOST_COLUMNS]; MOST_ROWS];
             // A strip of weights stays in the first cache, and its planes are written row after row.
             for (r, height) in strips(filters, tiles.rows) {
                 let line = group * k.filters + row + r;
-                let left = Left::lines(height, |j| k.weights[(line + j) * depth..].as_ptr());
                 let plus = k.bias.map_or(Plus::Nothing, |bias| Plus::Rows(bias[line..line + height].as_ptr()));
                 let plane = (part * k.filters + row + r) * to.elements;
-                for panel in &of_task {
+                for (panel, taps) in &of_task {
                     // Where no kernel position has to do with the outputs, there are no cells.
                     let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
-                    let right = Right::Scattered(cells, k.places.as_ptr(), panel.cells);
+                    let left = Left::lines(height, |j| k.weights[(line + j) * depth..][taps.clone()].as_ptr());
+                    let right = Right::Scattered(cells, k.places[taps.clone()].as_ptr(), panel.cells);
                     let run = |start, stride| {
                         let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
                         // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a
                         // panel on it lies in the part, registers that are read whole in the next part or the slack.
-                        // There are `height` lines of `depth` weights, and the target is checked by the caller.
-                        unsafe { (tiles.run)(height, panel.registers, Inner::of(depth), left, right, target) };
+                        // There are `height` lines of so many weights, and the target is checked by the caller.
+                        unsafe { (tiles.run)(height, panel.registers, Inner::of(taps.len()), left, right, target) };
                     };
                     if panels.tiling == Tiling::Rows {
                         let ends = panel.outs.iter().zip(panel.widths).map(|(at, width)| at + width);

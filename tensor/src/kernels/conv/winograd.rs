@@ -30,7 +30,7 @@ const SIDE: usize = 4;
 /// Tiles of an image, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
 /// pixels, take longer than what they spare.
 const FEW_TILES: usize = 48;
-const FEW_PMOST_LANES: usize = 16;
+const FEW_PLANES: usize = 16;
 
 /// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block.
 const BLOCK: usize = TILES << 10;
@@ -46,7 +46,7 @@ pub fn takes(c: &Conv) -> bool {
         && near(high)
         && near(wide)
         && tiles >= FEW_TILES
-        && c.channels.saturating_mul(c.filters) >= FEW_PMOST_LANES * (c.channels + c.filters)
+        && c.channels.saturating_mul(c.filters) >= FEW_PLANES * (c.channels + c.filters)
 }
 
 /// The tiles of an image.
@@ -320,7 +320,9 @@ pub fn conv(
             unsafe { f32::run(ToPoints { points, block: from, cells, grid: &grid, runs: &runs }) };
             for point in 0..POINTS {
                 let u = Matrix::dense(&kernels[(group * POINTS + point) * filters * line..][..filters * line], line);
-                let sums = &mut sums[point * to.point()..][..filters * wide_block];
+                let (sums, beyond) = sums[point * to.point()..][..to.point()].split_at_mut(filters * wide_block);
+                // Registers reach there, and are asked whether they are finite.
+                beyond.fill(0.0);
                 let v = from.matrix(points, point);
                 gemm::gemm(filters, channels, wide_block, u, v, sums, false, &Par::sequential());
             }
@@ -340,7 +342,7 @@ pub fn conv(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::conv;
+    use crate::kernels::conv as family;
     use crate::with_threads;
 
     /// An image, a weight, a bias and the sizes: two images of two groups of 32 channels.
@@ -395,7 +397,7 @@ mod tests {
             let mut runs = [1, 2, 3].map(|threads| {
                 let mut out = vec![f32::NAN; c.images * c.groups * filters * c.positions()];
                 let par = with_threads(threads, Par::current);
-                conv::conv(&mut out, &x, &w, Some(&bias), &c, &par);
+                family::conv(&mut out, &x, &w, Some(&bias), &c, &par);
                 out
             });
             assert!(runs.iter().all(|out| *out == runs[0]));
@@ -414,7 +416,7 @@ mod tests {
             let g: Vec<f32> =
                 (0..c.images * c.groups * filters * c.positions()).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
             let mut out = vec![f32::NAN; x.len()];
-            conv::transposed(&mut out, &g, &w, None, &c, &Par::sequential());
+            family::transposed(&mut out, &g, &w, None, &c, &Par::sequential());
             // <g, conv(x, w)> = <transposed(g, w), x>, for any x: also for one that sees a few pixels only.
             let few = |i: usize| i % 97 == 13;
             let x: Vec<f32> = x.iter().enumerate().map(|(i, &x)| if few(i) { x } else { 0.0 }).collect();
@@ -429,12 +431,28 @@ mod tests {
     }
 
     #[test]
+    fn what_memory_held_before_does_not_make_results_look_not_finite() {
+        for (size, filters, padding) in SIZES {
+            let (x, w, _, c) = sample(size, filters, padding);
+            let grid = Grid::new(&c);
+            let wide = tiles(grid.down * grid.across, 32.max(filters));
+            let own: usize = [32, filters].iter().map(|&planes| Block { planes, wide }.len()).sum();
+            Scratch::<f32>::new(own).fill(f32::NAN);
+            let mut out = vec![0.0; c.images * c.groups * filters * c.positions()];
+            let kernel = |group: usize, filter: usize, channel: usize| {
+                *w[((group * filters + filter) * 32 + channel) * 9..].first_chunk().expect("9 weights")
+            };
+            assert!(conv(&mut out, &x, kernel, None, &c, &Par::sequential()), "{c:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_finite_reaches_the_outputs_that_see_it() {
         for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
             let (mut x, w, _, c) = sample([14, 14], 32, 1);
             x[5 * 14 + 6] = bad;
             let mut out = vec![0.0; c.images * c.groups * c.filters * c.positions()];
-            conv::conv(&mut out, &x, &w, None, &c, &Par::sequential());
+            family::conv(&mut out, &x, &w, None, &c, &Par::sequential());
             for ([part, filter, y, z], out) in places(&c).zip(out) {
                 let sees = part == 0 && y.abs_diff(5) < 2 && z.abs_diff(6) < 2;
                 let want = definition(&x, &w, &c, [part, filter, y, z]).0 as f32;

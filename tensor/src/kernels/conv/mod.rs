@@ -193,7 +193,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
             size: w.output,
             output: w.size,
             padding: w.kernel - 1 - w.padding,
-            ..w.clone()
+            ..*w
         });
         let turned = Conv { channels: c.filters, filters: c.channels, windows, ..*c };
         let kernel = |group: usize, filter: usize, channel: usize| {

@@ -73,8 +73,7 @@ impl Grid {
     /// The tiles lie two pixels apart.
     fn new(c: &Conv) -> Grid {
         let [_, high, wide] = &c.windows;
-        let axis =
-            |w: &Window| Axis::new(&Window { kernel: SIDE, stride: 2, output: w.output.div_ceil(2), ..w.clone() });
+        let axis = |w: &Window| Axis::new(&Window { kernel: SIDE, stride: 2, output: w.output.div_ceil(2), ..*w });
         let lattice = Lattice { axes: [Axis::new(&Window::NONE), axis(high), axis(wide)] };
         let [_, down, across] = lattice.outputs();
         Grid { places: lattice.places(1), lattice, down, across }
@@ -212,9 +211,10 @@ impl VectorLoop<f32> for ToOutput<'_> {
                     for j in (0..run.count).step_by(V::LANES) {
                         let from = points[filter * block.wide + run.at + j..].as_ptr();
                         let mut rows = [[zero; SIDE]; 2];
-                        for q in 0..SIDE {
+                        let [upper, lower] = &mut rows;
+                        for (q, (upper, lower)) in upper.iter_mut().zip(lower).enumerate() {
                             let [m0, m1, m2, m3] = [0, 1, 2, 3].map(|i| V::load(from.add((SIDE * i + q) * point)));
-                            [rows[0][q], rows[1][q]] = [m0.add(m1).add(m2), m1.sub(m2).sub(m3)];
+                            (*upper, *lower) = (m0.add(m1).add(m2), m1.sub(m2).sub(m3));
                         }
                         let (row, column) = (2 * run.row, 2 * (run.column + j));
                         let width = (2 * V::LANES.min(run.count - j)).min(wide - column);

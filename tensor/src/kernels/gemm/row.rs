@@ -140,6 +140,6 @@ pub(super) unsafe fn product<T: Precise + Element + Registers + std::ops::AddAss
         });
     }
     for part in more.chunks(p.n) {
-        out.iter_mut().zip(part).for_each(|(out, &v)| *out = *out + v);
+        out.iter_mut().zip(part).for_each(|(out, &v)| *out += v);
     }
 }

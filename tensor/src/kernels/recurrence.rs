@@ -138,7 +138,7 @@ impl<T: Tiled + Element> Packed<T> {
                 let (inner, plus) =
                     (Inner::of(DEPTH.min(depth - at)), if at > 0 { Plus::Target } else { Plus::Nothing });
                 for (row, height) in strips(rows, tiles.rows) {
-                    let left = Left::lines(height, |i| a[(row + i) * a_stride + at..].as_ptr());
+                    let left = Left::new(height, |i| a[(row + i) * a_stride + at..].as_ptr());
                     let start = out[row * stride + first..].as_mut_ptr();
                     let to = Target { start, stride, registers: tiles.in_line(), widths: tiles.widths(width), plus };
                     // SAFETY: `a` has these rows, of `depth` elements and more. Panels have whole registers. The rows of

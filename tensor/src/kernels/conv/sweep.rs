@@ -238,7 +238,7 @@ pub fn sweep<T: Sums>(
                 for (panel, taps) in &of_task {
                     // Where no kernel position has to do with the outputs, there are no cells.
                     let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
-                    let left = Left::lines(height, |j| k.weights[(line + j) * depth..][taps.clone()].as_ptr());
+                    let left = Left::new(height, |j| k.weights[(line + j) * depth..][taps.clone()].as_ptr());
                     let right = Right::Scattered(cells, k.places[taps.clone()].as_ptr(), panel.cells);
                     let run = |start, stride| {
                         let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };

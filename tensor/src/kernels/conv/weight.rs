@@ -63,7 +63,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
                     let segments = rows.min(high - y);
                     let cells = &laid_out[i * each + z * slice + y * row..];
                     for (tap, height) in strips(count, tiles.rows) {
-                        let left = Left::lines(height, |j| cells[places[first + tap + j]..].as_ptr());
+                        let left = Left::new(height, |j| cells[places[first + tap + j]..].as_ptr());
                         for column in (0..filters).step_by(wide_panel) {
                             let columns = wide_panel.min(filters - column);
                             let panel = columns.next_multiple_of(tiles.lanes);

@@ -58,11 +58,17 @@ impl<T: Tiled> Plan<T> {
                 false => panels = panels.div_ceil(2),
             }
         }
+        // Blocks of equal height, as many for each thread.
+        let (all, across) = (p.m.div_ceil(tiles.rows), p.n.div_ceil(panels * wide));
+        let mut blocks = all.div_ceil(strips);
+        if across % par.threads() != 0 {
+            blocks = blocks.next_multiple_of(par.threads());
+        }
+        let strips = all.div_ceil(blocks);
         let depth = p.k.div_ceil(p.k.div_ceil((PANEL / (wide * bytes)).min(DEPTH)));
-        let lies = p.a.column_stride == 1 || p.a.row_stride == 1 && p.a.column_stride >= 0;
         // Lines that are about a multiple of a page apart meet in few places of the first cache.
         let apart = p.a.row_stride.unsigned_abs() * bytes % PAGE;
-        let meet = p.a.column_stride != 1 || apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;
+        let meet = apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;
         let whole = p.b.column_stride == 1 && p.b.row_stride >= 0 && p.n.is_multiple_of(tiles.lanes);
         Plan {
             tiles,
@@ -70,7 +76,7 @@ impl<T: Tiled> Plan<T> {
             depth,
             rows: strips * tiles.rows,
             panels,
-            pack_left: !lies || meet && p.n > 2 * wide && p.m * p.k * bytes > NEAR,
+            pack_left: p.a.column_stride != 1 || meet && p.n > 2 * wide && p.m * p.k * bytes > NEAR,
             pack_right: !whole || p.m > 2 * tiles.rows && p.k * p.n * bytes > NEAR,
         }
     }
@@ -161,10 +167,11 @@ pub(in crate::kernels) fn strips(rows: usize, most: usize) -> impl Iterator<Item
 }
 
 impl<T: Copy> Matrix<'_, T> {
-    /// `height` rows from `i` on as the left operand of a tile; neighbours along one axis lie side by side.
+    /// `height` rows from `i` on, which are lines, as the left operand of a tile.
     #[inline]
     fn left(&self, i: usize, height: usize) -> Left<T> {
+        debug_assert_eq!(self.column_stride, 1);
         let start = self.data[self.from(i, 0).offset..].as_ptr();
-        Left::new(height, self.column_stride as usize, |j| start.wrapping_offset(j as isize * self.row_stride))
+        Left::new(height, |j| start.wrapping_offset(j as isize * self.row_stride))
     }
 }

@@ -8,6 +8,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::kernels::simd::{self, Level};
 use crate::kernels::vector::{Plain, Vector};
@@ -37,30 +38,22 @@ impl Inner {
     }
 }
 
-/// Where the left operand of a tile lies.
+/// Where the left operand of a tile lies: lines, along which positions of the inner axis are neighbours.
 #[derive(Clone, Copy, Debug)]
-pub struct Left<T> {
+pub struct Left<T>(
     /// Where each row of the tile starts; those past its last row mean nothing.
-    rows: [*const T; MOST_ROWS],
-    /// The distance from one position of the inner axis to the next.
-    step: usize,
-}
+    [*const T; MOST_ROWS],
+);
 
 impl<T> Left<T> {
-    /// The first `height` rows, of which `row` says where each starts, with positions `step` apart.
+    /// The first `height` lines, of which `line` says where each starts.
     #[inline(always)]
-    pub fn new(height: usize, step: usize, row: impl Fn(usize) -> *const T) -> Left<T> {
+    pub fn new(height: usize, line: impl Fn(usize) -> *const T) -> Left<T> {
         let mut rows = [std::ptr::null(); MOST_ROWS];
         for (i, start) in rows.iter_mut().enumerate().take(height) {
-            *start = row(i);
+            *start = line(i);
         }
-        Left { rows, step }
-    }
-
-    /// Rows that are lines: neighbours along the inner axis lie side by side.
-    #[inline(always)]
-    pub fn lines(height: usize, line: impl Fn(usize) -> *const T) -> Left<T> {
-        Left::new(height, 1, line)
+        Left(rows)
     }
 }
 
@@ -146,31 +139,61 @@ pub trait Tiled: Sized + 'static {
     fn tiles() -> &'static Tiles<Self>;
 }
 
-/// The rows of a right operand.
+/// A place among the rows of a right operand, which goes from row to row.
 trait Rows<T>: Copy {
+    /// How many positions of the inner axis a round of the loop takes: 1, or 4.
+    const AT_A_TIME: usize;
+
+    /// Register `j` of the row.
+    ///
     /// # Safety
-    /// There is a register `j` of row `p` in segment `segment`.
-    unsafe fn at(self, segment: usize, p: usize, j: usize) -> *const T;
+    /// There is such a row and register.
+    unsafe fn register(self, j: usize) -> *const T;
+
+    /// The next row of the segment.
+    fn next(self) -> Self;
+
+    /// The row a segment further on.
+    fn next_segment(self) -> Self;
 }
 
-/// Rows a distance apart, whose registers have `L` lanes.
+/// Rows a distance apart, and segments, whose registers have `L` lanes.
 #[derive(Clone, Copy)]
 struct Strided<T, const L: usize>(*const T, usize, usize);
 impl<T: Copy, const L: usize> Rows<T> for Strided<T, L> {
+    const AT_A_TIME: usize = 4;
     #[inline(always)]
-    unsafe fn at(self, segment: usize, p: usize, j: usize) -> *const T {
-        // SAFETY: the caller promises that there is such a row.
-        unsafe { self.0.add(segment * self.2 + p * self.1 + j * L) }
+    unsafe fn register(self, j: usize) -> *const T {
+        // SAFETY: the caller promises that there is one.
+        unsafe { self.0.add(j * L) }
+    }
+    #[inline(always)]
+    fn next(self) -> Self {
+        Strided(self.0.wrapping_add(self.1), self.1, self.2)
+    }
+    #[inline(always)]
+    fn next_segment(self) -> Self {
+        Strided(self.0.wrapping_add(self.2), self.1, self.2)
     }
 }
 
+/// Rows whose places are listed.
 #[derive(Clone, Copy)]
 struct Scattered<T>(*const T, *const usize, Places);
 impl<T: Copy> Rows<T> for Scattered<T> {
+    const AT_A_TIME: usize = 1;
     #[inline(always)]
-    unsafe fn at(self, _: usize, p: usize, j: usize) -> *const T {
+    unsafe fn register(self, j: usize) -> *const T {
         // SAFETY: as above.
-        unsafe { self.0.add(self.2[j]).add(*self.1.add(p)) }
+        unsafe { self.0.add(self.2[j]).add(*self.1) }
+    }
+    #[inline(always)]
+    fn next(self) -> Self {
+        Scattered(self.0, self.1.wrapping_add(1), self.2)
+    }
+    #[inline(always)]
+    fn next_segment(self) -> Self {
+        self // all segments have the same places
     }
 }
 
@@ -179,28 +202,47 @@ impl<T: Copy> Rows<T> for Scattered<T> {
 /// # Safety
 /// As [`Run`], and the machine has the instruction set that this is compiled for.
 #[inline(always)]
-unsafe fn tile<V: Vector, const M: usize, const N: usize>(
+unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
     inner: Inner,
     left: Left<V::Element>,
-    right: impl Rows<V::Element>,
+    mut right: R,
     to: Target<V::Element>,
 ) {
     // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set.
     unsafe {
         let mut sums = [[V::splat(V::Element::default()); N]; M];
         for segment in 0..inner.segments {
-            for p in 0..inner.depth {
-                let mut b = [V::splat(V::Element::default()); N];
-                for (j, b) in b.iter_mut().enumerate() {
-                    *b = V::load(right.at(segment, p, j));
-                }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let a = V::splat(*left.rows[i].add(segment * inner.steps[0] + p * left.step));
-                    for (sum, b) in sums.iter_mut().zip(b) {
-                        *sum = a.mul_add(b, *sum);
+            let (mut row, mut at) = (right, segment * inner.steps[0]);
+            // Not a closure: one that is called in several places becomes a function without the instruction set.
+            macro_rules! position {
+                () => {
+                    let mut b = [V::splat(V::Element::default()); N];
+                    for (j, b) in b.iter_mut().enumerate() {
+                        *b = V::load(row.register(j));
                     }
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let a = V::splat(*left.0[i].add(at));
+                        for (sum, b) in sums.iter_mut().zip(b) {
+                            *sum = a.mul_add(b, *sum);
+                        }
+                    }
+                    (row, at) = (row.next(), at + 1);
+                    // Else operands of the next positions would be loaded before these are done with theirs.
+                    compiler_fence(Ordering::SeqCst);
+                };
+            }
+            for _ in 0..inner.depth / R::AT_A_TIME {
+                position!();
+                if R::AT_A_TIME == 4 {
+                    position!();
+                    position!();
+                    position!();
                 }
             }
+            for _ in 0..inner.depth % R::AT_A_TIME {
+                position!();
+            }
+            right = right.next_segment();
         }
         // One decision for all registers: a short inner axis takes no longer than this.
         let whole = to.widths[..N].iter().all(|&width| width == V::LANES);
@@ -245,10 +287,10 @@ macro_rules! tiles {
                     match right {
                         Right::Strided(r, stride) => {
                             let right = Strided::<_, LANES>(r, stride, inner.steps[1]);
-                            tile::<$register, M, N>(inner, left, right, to);
+                            tile::<$register, M, N, _>(inner, left, right, to);
                         }
                         Right::Scattered(r, places, registers) => {
-                            tile::<$register, M, N>(inner, left, Scattered(r, places, registers), to);
+                            tile::<$register, M, N, _>(inner, left, Scattered(r, places, registers), to);
                         }
                     }
                 }
@@ -324,11 +366,8 @@ mod tests {
             for (registers, short) in (1..=tiles.registers).flat_map(|r| [(r, 0), (r, 1), (r, tiles.lanes - 1)]) {
                 let columns = registers * tiles.lanes - short;
                 let places: Vec<usize> = (0..depth).map(|p| p * 5 % depth * wide + p).collect();
-                for (lines, scattered, add) in [(true, false, false), (false, false, true), (true, true, true)] {
-                    let left = match lines {
-                        true => Left::lines(rows, |i| a[i * depth..].as_ptr()),
-                        false => Left::new(rows, tiles.rows, |i| a[i..].as_ptr()),
-                    };
+                for (scattered, add) in [(false, false), (false, true), (true, true)] {
+                    let left = Left::new(rows, |i| a[i * depth..].as_ptr());
                     let right = match scattered {
                         true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.in_line()),
                         false => Right::Strided(b.as_ptr(), wide),
@@ -345,9 +384,8 @@ mod tests {
                     for (i, row) in c.chunks(wide + 2).enumerate() {
                         for (j, &c) in row.iter().enumerate() {
                             let term = |p: usize| {
-                                let a = if lines { a[i * depth + p] } else { a[p * tiles.rows + i] };
                                 let at = if scattered { places[p] } else { p * wide };
-                                value(a) * b.get(at + j).map_or(0.0, |&b| value(b))
+                                value(a[i * depth + p]) * b.get(at + j).map_or(0.0, |&b| value(b))
                             };
                             let sum = (0..depth).map(term).sum::<f64>() + if add { value(number(8)) } else { 0.0 };
                             let want = if j < columns { sum } else { value(number(8)) };

@@ -337,10 +337,38 @@ mod pool {
             SYSTEM_BUFFERS.fetch_add(1, Ordering::Relaxed);
             // Zeroed by the system, page by page at first touch.
             match bytemuck::try_zeroed_vec(lines) {
-                Ok(lines) => Box::new(Buffer { handles: AtomicUsize::new(1), lines }),
+                Ok(lines) => {
+                    ask_for_huge_pages(&lines);
+                    Box::new(Buffer { handles: AtomicUsize::new(1), lines })
+                }
                 Err(()) => resume_unwind(Box::new(OutOfMemory { bytes: lines.saturating_mul(size_of::<Line>()) })),
             }
         })
+    }
+
+    /// Has the system use huge pages for a large buffer, where it does so on request only: fewer faults at first touch,
+    /// and fewer pages to look up where rows lie far apart.
+    #[allow(unused_variables)] // elsewhere than on Linux there is nothing to ask
+    fn ask_for_huge_pages(lines: &[Line]) {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        {
+            /// Bytes from which on a buffer is large.
+            const LARGE: usize = 1 << 17;
+            const PAGE: usize = 1 << 12;
+            const MADV_HUGEPAGE: i32 = 14;
+            unsafe extern "C" {
+                fn madvise(start: *mut std::ffi::c_void, bytes: usize, advice: i32) -> i32;
+            }
+            if size_of_val(lines) >= LARGE {
+                let range = lines.as_ptr_range();
+                let start = range.start.addr() & !(PAGE - 1);
+                let end = range.end.addr().next_multiple_of(PAGE);
+                // Pages at the ends may hold others, so that neighbouring buffers are one stretch for the system.
+                // SAFETY: this advice changes how memory is mapped, and nothing of what is in it; a range that the system
+                // does not accept is an error, which does not matter.
+                unsafe { madvise(range.start.with_addr(start).cast_mut().cast(), end - start, MADV_HUGEPAGE) };
+            }
+        }
     }
 
     pub(super) fn give(buffer: Box<Buffer>) {

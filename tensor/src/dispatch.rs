@@ -356,7 +356,7 @@ pub fn apply_custom(op: Arc<dyn CustomOp>, inputs: &[&AnyTensor]) -> Result<Tens
     first(outputs).downcast()
 }
 
-fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Location<'static>) -> Result<Outputs> {
+fn run(op: &'static Op, mut attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Location<'static>) -> Result<Outputs> {
     let flow = Flow::of(inputs);
     let mut saves = Saves::NONE;
     if flow.records() {
@@ -381,7 +381,7 @@ fn run(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Locat
         Ok(outputs) => {
             outputs.iter_mut().for_each(|out| out.place(op.name, at));
             if flow.is_tracked() {
-                flow.connect(OpRef::Static(op), attrs, saves, inputs, outputs, at);
+                flow.connect(OpRef::Static(op), &mut attrs, saves, inputs, outputs, at);
             }
             result
         }
@@ -406,7 +406,7 @@ fn run_custom(op: &Arc<dyn CustomOp>, inputs: &mut [Arg<'_>], at: &'static Locat
     let mut outputs: Outputs = smallvec::smallvec![output.into_any().with_edge(Edge::None)];
     outputs.iter_mut().for_each(|out| out.place(op.name(), at));
     if flow.is_tracked() {
-        flow.connect(OpRef::Custom(op.clone()), Attrs::NONE, op.saves(), inputs, &mut outputs, at);
+        flow.connect(OpRef::Custom(op.clone()), &mut Attrs::default(), op.saves(), inputs, &mut outputs, at);
     }
     Ok(outputs)
 }
@@ -450,7 +450,7 @@ impl Flow {
     fn connect(
         self,
         op: OpRef,
-        attrs: Attrs,
+        attrs: &mut Attrs,
         saves: Saves,
         inputs: &[Arg<'_>],
         outputs: &mut Outputs,

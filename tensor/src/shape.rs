@@ -50,7 +50,7 @@ pub const MAX_RANK: usize = 16;
 /// assert_eq!((t.rank(), t.axis(-1).unwrap(), &t.axes(&[0, -2]).unwrap()[..]), (3, 2, &[0, 1][..]));
 /// assert_eq!((Shape::scalar().elements(), Shape::from([usize::MAX, 2]).checked_elements()), (1, None));
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 pub struct Shape(Sizes);
 
 /// Every operation copies and compares shapes: nearly all have so few sizes that they lie in place, in a field of fixed
@@ -63,6 +63,24 @@ enum Sizes {
 
 /// Sizes that lie in place.
 const FEW: usize = 4;
+
+impl Clone for Shape {
+    #[inline]
+    fn clone(&self) -> Shape {
+        Shape(self.0.clone())
+    }
+
+    #[inline]
+    fn clone_from(&mut self, other: &Shape) {
+        match (&mut self.0, &other.0) {
+            // Field by field, with no shape in between that would be moved.
+            (Sizes::Few { rank, sizes }, Sizes::Few { rank: from_rank, sizes: from_sizes }) => {
+                (*rank, *sizes) = (*from_rank, *from_sizes);
+            }
+            (to, from) => *to = from.clone(),
+        }
+    }
+}
 
 impl Default for Shape {
     fn default() -> Shape {

@@ -286,7 +286,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Node {
     pub(crate) fn record(
         op: OpRef,
-        attrs: Attrs,
+        attrs: &mut Attrs,
         saves: Saves,
         inputs: &[Arg<'_>],
         outputs: &[AnyTensor],
@@ -303,27 +303,34 @@ impl Node {
         for (k, t) in outputs.iter().enumerate().filter(|(k, _)| saves.output(*k)) {
             saved.push(keep(t, -1 - k as i32));
         }
+        // Filled where it lies: what was just built elsewhere, piece by piece, is slow to move.
+        const INPUT: Input = Input { edge: Edge::None, shape: Shape::scalar(), dtype: DType::F32 };
+        const OUTPUT: (Shape, DType) = (Shape::scalar(), DType::F32);
         let mut shared = Arc::new(Node {
             depth: 0,
             marks: op.tap().map_or(0, LeafId::mark),
             op,
-            attrs,
-            inputs: SmallVec::new(),
-            outputs: SmallVec::new(),
+            attrs: std::mem::take(attrs),
+            inputs: SmallVec::from_buf_and_len([INPUT; 2], inputs.len().min(2)),
+            outputs: SmallVec::from_buf_and_len([OUTPUT], outputs.len().min(1)),
             at,
             saved: Mutex::new(SavedState::Held(saved)),
         });
-        // Filled where it lies: to move it, full, costs more.
         let node = Arc::get_mut(&mut shared).expect("no one else has it yet");
-        for arg in inputs {
+        node.inputs.resize(inputs.len(), INPUT);
+        for (input, arg) in node.inputs.iter_mut().zip(inputs) {
             let t = arg.tensor();
             node.depth = t.edge().depth().max(node.depth);
             node.marks |= t.edge().marks();
-            node.inputs.push(Input { edge: t.edge().clone(), shape: t.shape().clone(), dtype: t.dtype() });
+            input.edge = t.edge().clone();
+            input.shape.clone_from(t.shape());
+            input.dtype = t.dtype();
         }
         node.depth += 1;
-        for t in outputs {
-            node.outputs.push((t.shape().clone(), t.dtype()));
+        node.outputs.resize(outputs.len(), OUTPUT);
+        for (output, t) in node.outputs.iter_mut().zip(outputs) {
+            output.0.clone_from(t.shape());
+            output.1 = t.dtype();
         }
         shared
     }
@@ -413,7 +420,9 @@ impl Drop for Node {
             }
         }
         // A user's operation may hold tensors, and through them more of the graph.
-        parents.extend(custom.map(Trash::Custom));
+        if let Some(op) = custom {
+            parents.push(Trash::Custom(op));
+        }
         if parents.is_empty() {
             return;
         }

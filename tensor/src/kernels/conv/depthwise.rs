@@ -29,19 +29,51 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
                 let out = &mut out[to.first + z * to.steps[0] + y * to.steps[1]..][..wide];
                 let mut x = 0;
                 while x < wide {
-                    let width = V::LANES.min(wide - x);
-                    // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole; the
-                    // output row has `wide` elements.
+                    let registers = (wide - x).div_ceil(V::LANES).min(4);
+                    let (cells, out) = (&cells[x..], &mut out[x..]);
+                    // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole, of
+                    // which there is at most one more than the row has.
                     unsafe {
-                        let mut sum = V::splat(bias);
-                        for (&w, &place) in weights.iter().zip(places) {
-                            sum = V::splat(w).mul_add(V::load(cells.as_ptr().add(place + x)), sum);
+                        match registers {
+                            1 => row_of::<V, 1>(out, cells, weights, places, bias),
+                            2 => row_of::<V, 2>(out, cells, weights, places, bias),
+                            _ => row_of::<V, 4>(out, cells, weights, places, bias),
                         }
-                        let out = out.as_mut_ptr().add(x);
-                        if width == V::LANES { sum.store(out) } else { sum.store_first(out, width) }
                     }
-                    x += V::LANES;
+                    x += registers * V::LANES;
                 }
+            }
+        }
+    }
+}
+
+/// Up to `N` registers of neighbouring outputs, whose sums do not wait for each other.
+///
+/// # Safety
+/// The machine has the instruction set, and from each place on `N` registers of cells may be read.
+#[inline(always)]
+unsafe fn row_of<V: Vector, const N: usize>(
+    out: &mut [V::Element],
+    cells: &[V::Element],
+    weights: &[V::Element],
+    places: &[usize],
+    bias: V::Element,
+) {
+    // SAFETY: the caller's promise; of `out` no more is written than there is.
+    unsafe {
+        let mut sums = [V::splat(bias); N];
+        for (&w, &place) in weights.iter().zip(places) {
+            let w = V::splat(w);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = w.mul_add(V::load(cells.as_ptr().add(place + j * V::LANES)), *sum);
+            }
+        }
+        for (j, sum) in sums.into_iter().enumerate() {
+            let at = j * V::LANES;
+            match out.len().saturating_sub(at) {
+                0 => {}
+                left if left < V::LANES => sum.store_first(out.as_mut_ptr().add(at), left),
+                _ => sum.store(out.as_mut_ptr().add(at)),
             }
         }
     }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::Conv;
 use crate::dtype::Element;
+use crate::kernels::operand::copy_run;
 use crate::kernels::window::Window;
 
 /// How one axis is laid out.
@@ -201,7 +202,7 @@ impl Lattice {
                 }
                 let from = &x[(z * high.size + y) * wide.size + first..];
                 match wide.step {
-                    1 => to.copy_from_slice(&from[..to.len()]),
+                    1 => copy_run(to, &from[..to.len()]),
                     step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &v)| *to = v),
                 }
             }

@@ -406,21 +406,20 @@ impl Drop for Node {
         LIVE_NODES.fetch_sub(1, Ordering::SeqCst);
         // A chain of a million nodes must not become a million nested drops. What this node alone keeps alive is
         // queued, and the outermost drop on this thread works the queue off.
-        let custom = match std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY)) {
-            OpRef::Custom(op) => Some(op),
-            OpRef::Static(_) => None,
-        };
         let mut parents: SmallVec<[Trash; 2]> = SmallVec::new();
         for input in &mut self.inputs {
             // One that others hold too stays alive; should they let go of it just now, its own drop queues its inputs.
-            if let Edge::Node(node, _) = std::mem::take(&mut input.edge)
-                && Arc::strong_count(&node) == 1
+            if let Edge::Node(node, _) = &input.edge
+                && Arc::strong_count(node) == 1
+                && let Edge::Node(node, _) = std::mem::take(&mut input.edge)
             {
                 parents.push(Trash::Node(node));
             }
         }
         // A user's operation may hold tensors, and through them more of the graph.
-        if let Some(op) = custom {
+        if let OpRef::Custom(_) = &self.op
+            && let OpRef::Custom(op) = std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY))
+        {
             parents.push(Trash::Custom(op));
         }
         if parents.is_empty() {

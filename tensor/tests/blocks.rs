@@ -1,6 +1,6 @@
 //! Work that is large enough to be split into blocks gives what plain loops give, for any number of threads.
 
-use wengert_tensor::{By, Int, Tensor, with_threads};
+use wengert_tensor::{By, DType, Int, Tensor, with_threads};
 
 /// Whole numbers that look random, below `bound`, the same on every machine.
 fn noise(seed: u64, n: usize, bound: i64) -> Vec<i64> {
@@ -206,4 +206,41 @@ fn sixteen_bit_sums_are_taken_in_f32() {
     assert_eq!(x.cumsum(0).i(-1).item(), 4096.0);
     assert_eq!(zero.scatter_add(0, &nowhere, &x).item(), 4096.0);
     assert_eq!(zero.index_add(0, &nowhere, &x).item(), 4096.0);
+}
+
+#[test]
+fn operands_that_repeat_along_long_rows() {
+    // Rows longer than what is loaded at a time, and of lengths that no register divides.
+    for ([x, y], length) in
+        [([[4, 3, 1], [1, 3, 1]], 2500), ([[4, 1, 1], [1, 3, 1]], 501), ([[1, 3, 1], [4, 1, 1]], 257)]
+    {
+        let draw = |seed, shape: [usize; 3]| {
+            let n = shape.iter().product();
+            Tensor::from_slice(
+                &noise(seed, n, 1000).iter().map(|&v| v as f64 / 8.0 - 60.0625).collect::<Vec<_>>(),
+                shape,
+            )
+        };
+        let (x, y) = (draw(20, [x[0], x[1], length]), draw(21, y));
+        let (flat_x, flat_y) = (x.expand([4, 3, length]).contiguous(), y.expand([4, 3, length]).contiguous());
+        type Op = fn(&Tensor, &Tensor) -> Tensor;
+        type Definition = fn(f64, f64) -> f64;
+        let ops: [(Op, Definition); 4] = [
+            (|x, y| x + y, |x, y| x + y),
+            (|x, y| x - y, |x, y| x - y),
+            (|x, y| x * y, |x, y| x * y),
+            (|x, y| x / y, |x, y| x / y),
+        ];
+        for (op, by_definition) in ops {
+            let pairs = flat_x.to_vec::<f64>().into_iter().zip(flat_y.to_vec::<f64>());
+            let want: Vec<f64> = pairs.map(|(x, y)| by_definition(x, y)).collect();
+            assert_eq!(op(&x, &y).to_vec::<f64>(), want);
+            let values = |t: Tensor| t.into_any().to_f64_vec();
+            for dtype in [DType::F32, DType::F16] {
+                let [x, y, flat_x, flat_y] = [&x, &y, &flat_x, &flat_y].map(|t| t.to_dtype(dtype));
+                assert_eq!(values(op(&x, &y)), values(op(&flat_x, &flat_y)), "{dtype}");
+                assert_eq!(values(op(&y, &x)), values(op(&flat_y, &flat_x)), "{dtype}, the other way round");
+            }
+        }
+    }
 }

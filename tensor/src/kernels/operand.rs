@@ -134,6 +134,11 @@ impl<'a, T: Element> Operand<'a, T> {
         (self.repeats() && within).then(|| self.joint.run_start(start / self.joint.inner)[0])
     }
 
+    /// The one element that a stretch consists of, where it does.
+    pub(super) fn number(&self, start: usize, n: usize) -> Option<T> {
+        self.repeated(start, n).map(|place| self.x[place])
+    }
+
     /// Writes to `out` the elements from number `start` on.
     pub(super) fn load(&self, out: &mut [T], start: usize) {
         if let Some(x) = self.slice(start, out.len()) {

@@ -48,6 +48,25 @@ pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], numbers
     simd::run(Run::<B, T>(out, x, y, numbers, std::marker::PhantomData));
 }
 
+/// A loop over dense elements and a number: `out[i] = f(x[i], y)`.
+pub type NumberBlock<T, O> = fn(&mut [O], &[T], T, &[f64]);
+
+/// The loop of a body with a number on the right.
+pub fn number_block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: T, numbers: &[f64]) {
+    struct Run<'a, B, T>(&'a mut [T], &'a [T], T, &'a [f64], std::marker::PhantomData<B>);
+    impl<B: BinaryBody, T: Precise> Loop for Run<'_, B, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let y = Lane::<T, I>::new(self.2);
+            for (o, &x) in self.0.iter_mut().zip(self.1) {
+                *o = B::eval(Lane::new(x), y, self.3).0;
+            }
+        }
+    }
+    simd::run_narrow(Run::<B, T>(out, x, y, numbers, std::marker::PhantomData));
+}
+
 /// The dense loop of an integer body.
 pub fn int_block<B: BinaryIntBody, W: Whole>(out: &mut [W], x: &[W], y: &[W], _: &[f64]) {
     for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
@@ -77,7 +96,8 @@ pub fn compare_int_block<B: CompareBody, W: Whole>(out: &mut [u8], x: &[W], y: &
     }
 }
 
-/// `out = f(x, y)` over operands that broadcast to `shape`.
+/// `out = f(x, y)` over operands that broadcast to `shape`; `by_number`, where there is one, for stretches in which `y` is
+/// one number.
 #[allow(clippy::too_many_arguments)] // two operands of elements and layout, and how to combine them
 pub fn zip<T: Element, O: Element>(
     out: &mut [O],
@@ -88,6 +108,7 @@ pub fn zip<T: Element, O: Element>(
     y_layout: &Layout,
     numbers: &[f64],
     f: Block<T::Compute, O::Compute>,
+    by_number: Option<NumberBlock<T::Compute, O::Compute>>,
     par: &Par,
 ) {
     if out.is_empty() {
@@ -113,10 +134,10 @@ pub fn zip<T: Element, O: Element>(
             let mut copy = vec![T::default(); out.len()];
             if x_stretch.is_none() {
                 gather_par(&mut copy, x, &x_layout.broadcast_to(shape), par);
-                return zip(out, shape, &copy, &dense, y, y_layout, numbers, f, par);
+                return zip(out, shape, &copy, &dense, y, y_layout, numbers, f, by_number, par);
             }
             gather_par(&mut copy, y, &y_layout.broadcast_to(shape), par);
-            return zip(out, shape, x, x_layout, &copy, &dense, numbers, f, par);
+            return zip(out, shape, x, x_layout, &copy, &dense, numbers, f, by_number, par);
         }
     };
     let stretch = match [xs.is_dense(), ys.is_dense()] {
@@ -136,12 +157,16 @@ pub fn zip<T: Element, O: Element>(
         for (j, part) in part.chunks_mut(unit).enumerate() {
             for (k, out) in part.chunks_mut(stretch).enumerate() {
                 let (start, n) = (block * size + j * unit + k * stretch, out.len());
-                let (x, y) = (x_scratch.get(&xs, start, n), y_scratch.get(&ys, start, n));
+                let x = x_scratch.get(&xs, start, n);
+                let mut apply = |out: &mut [O::Compute]| match by_number.zip(ys.number(start, n)) {
+                    Some((f, y)) => f(out, x, y.up(), numbers),
+                    None => f(out, x, y_scratch.get(&ys, start, n), numbers),
+                };
                 match O::direct_mut(out) {
-                    Some(out) => f(out, x, y, numbers),
+                    Some(out) => apply(out),
                     None => {
                         down.resize(n, O::Compute::default());
-                        f(&mut down, x, y, numbers);
+                        apply(&mut down);
                         out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
                     }
                 }

@@ -69,15 +69,17 @@ number_operand! {
 /// Defines elementwise operations of two operands, which broadcast.
 ///
 /// It begins with the name of their list. An operation without a `try_` name has no methods: gradient rules and methods
-/// written by hand call it with [`zipped`] or `apply1`. `lhs` and `rhs` are the gradient rules for the two operands, each
-/// with what it reads: any of `lhs`, `rhs`, `out`. `check` looks at a call before it is computed. Samples are drawn from
-/// `domain`; `specials` are points with the two gradients there.
+/// written by hand call it with [`zipped`] or `apply1`. `loops: by_number` gives it loops of their own for runs in which the
+/// right operand is one number. `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
+/// two operands, each with what it reads: any of `lhs`, `rhs`, `out`. Samples are drawn from `domain`; `specials` are points
+/// with the two gradients there.
 macro_rules! binary {
     (pub(crate) static $OPS:ident; $(
         $(#[$doc:meta])*
         $name:ident $(/ $try_name:ident)? $(($($p:ident = [$($pv:expr),+]),+))? = $OP:ident {
             eval: |$x:ident, $y:ident| $eval:expr,
             $(int: |$ix:ident, $iy:ident| $int:expr,)?
+            $(loops: $loops:ident,)?
             $(check: $check:path,)?
             lhs: [$($lr:ident),*] |$lg:ident| $lrule:expr,
             rhs: [$($rr:ident),*] |$rg:ident| $rrule:expr,
@@ -109,7 +111,7 @@ macro_rules! binary {
                     }
                 }
                 fn forward(call: &mut Call<'_, '_>) -> $crate::error::Result<Outputs> {
-                    static TABLE: ZipTable = binary!(@table $(|$ix, $iy| $int)?);
+                    static TABLE: ZipTable = binary!(@table $(|$ix, $iy| $int)?)$(.$loops::<Body>())?;
                     $($check(call)?;)?
                     let numbers = [$($(call.attrs().float(stringify!($p))),+)?];
                     elementwise::zip(call, &TABLE, &numbers)
@@ -273,6 +275,7 @@ binary! {
     add / try_add = ADD {
         eval: |x, y| x + y,
         int: |x, y| x.wrapping_add(&y),
+        loops: by_number,
         lhs: [] |g| g,
         rhs: [] |g| g,
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [],
@@ -291,6 +294,7 @@ binary! {
     sub / try_sub = SUB {
         eval: |x, y| x - y,
         int: |x, y| x.wrapping_sub(&y),
+        loops: by_number,
         lhs: [] |g| g,
         rhs: [] |g| g.neg(),
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [],
@@ -309,6 +313,7 @@ binary! {
     mul / try_mul = MUL {
         eval: |x, y| x * y,
         int: |x, y| x.wrapping_mul(&y),
+        loops: by_number,
         lhs: [rhs] |g| g * rhs,
         rhs: [lhs] |g| g * lhs,
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [(0.0, 2.0) => [2.0, 0.0]],
@@ -331,6 +336,7 @@ binary! {
     div / try_div = DIV {
         eval: |x, y| x / y,
         int: |x, y| x.div_trunc(y),
+        loops: by_number,
         check: elementwise::demand_divisor,
         lhs: [rhs] |g| g / rhs,
         rhs: [rhs, out] |g| g.neg() * out / rhs,

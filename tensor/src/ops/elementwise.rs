@@ -100,6 +100,13 @@ pub(crate) struct ZipTable {
     f32: zip::Block<f32, f32>,
     f64: zip::Block<f64, f64>,
     int: Option<IntZipTable>,
+    /// With a number on the right.
+    by_number: Option<NumberTable>,
+}
+
+struct NumberTable {
+    f32: zip::NumberBlock<f32, f32>,
+    f64: zip::NumberBlock<f64, f64>,
 }
 
 struct IntZipTable {
@@ -111,7 +118,7 @@ struct IntZipTable {
 
 impl ZipTable {
     pub(crate) const fn float<B: BinaryBody>() -> ZipTable {
-        ZipTable { f32: zip::block::<B, f32>, f64: zip::block::<B, f64>, int: None }
+        ZipTable { f32: zip::block::<B, f32>, f64: zip::block::<B, f64>, int: None, by_number: None }
     }
 
     pub(crate) const fn with_int<B: BinaryBody, I: BinaryIntBody>() -> ZipTable {
@@ -124,6 +131,12 @@ impl ZipTable {
             }),
             ..ZipTable::float::<B>()
         }
+    }
+
+    /// The same with loops of their own for floats with a number on the right.
+    pub(crate) const fn by_number<B: BinaryBody>(self) -> ZipTable {
+        let table = NumberTable { f32: zip::number_block::<B, f32>, f64: zip::number_block::<B, f64> };
+        ZipTable { by_number: Some(table), ..self }
     }
 }
 
@@ -153,10 +166,18 @@ impl CompareTable {
 /// The loop of a table for element type `T` and results `O`, where there is one.
 trait PickZip<T, O> {
     fn pick(&self) -> Option<zip::Block<T, O>>;
+
+    /// That with a number on the right.
+    fn pick_by_number(&self) -> Option<zip::NumberBlock<T, O>> {
+        None
+    }
 }
 macro_rules! pick_zip {
     (float $($t:ident)*) => {$(
-        impl PickZip<$t, $t> for ZipTable { fn pick(&self) -> Option<zip::Block<$t, $t>> { Some(self.$t) } }
+        impl PickZip<$t, $t> for ZipTable {
+            fn pick(&self) -> Option<zip::Block<$t, $t>> { Some(self.$t) }
+            fn pick_by_number(&self) -> Option<zip::NumberBlock<$t, $t>> { self.by_number.as_ref().map(|t| t.$t) }
+        }
     )*};
     (int $($t:ident)*) => {$(
         impl PickZip<$t, $t> for ZipTable {
@@ -205,7 +226,8 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
                 let mut storage = Storage::stale::<T>(n);
                 let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
                 let (xs, ys) = (x.storage().slice(), y.storage().slice());
-                zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), numbers, f, &par);
+                let by_number = PickZip::<C, C>::pick_by_number(table);
+                zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), numbers, f, by_number, &par);
                 storage
             }
         }
@@ -262,7 +284,7 @@ pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<O
     with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
         let (xs, ys) = (x.storage().slice(), y.storage().slice());
-        zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), &[], f, &par);
+        zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), &[], f, None, &par);
     });
     Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
 }
@@ -280,7 +302,7 @@ pub(crate) fn test(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outp
     with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
         let (xs, layout) = (x.storage().slice(), x.layout());
-        zip::zip::<T, u8>(out, &shape, xs, layout, xs, layout, &[], f, &Par::of(n));
+        zip::zip::<T, u8>(out, &shape, xs, layout, xs, layout, &[], f, None, &Par::of(n));
     });
     Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
 }

@@ -43,6 +43,7 @@ macro_rules! logic {
                     y.layout(),
                     &[],
                     |out, x, y, _| out.iter_mut().zip(x).zip(y).for_each(|((o, &$x), &$y)| *o = $eval),
+                    None,
                     &Par::of(n),
                 );
                 Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])

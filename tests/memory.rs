@@ -151,6 +151,12 @@ fn million_operations() {
         assert_eq!(y.backward().of(&x).item(), 1.0);
         drop(y);
         drop(middle);
+        // Two ways from each node to the very next.
+        let mut y = scalar(0.0).requires_grad();
+        for _ in 0..200_000 {
+            y = &y + &y;
+        }
+        drop(y);
     });
     nothing_is_left("a chain of a million operations");
 }

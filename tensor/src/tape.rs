@@ -409,17 +409,15 @@ impl Drop for Node {
         let mut parents: SmallVec<[Trash; 2]> = SmallVec::new();
         for input in &mut self.inputs {
             // One that others hold too stays alive; should they let go of it just now, its own drop queues its inputs.
-            if let Edge::Node(node, _) = &input.edge
-                && Arc::strong_count(node) == 1
-                && let Edge::Node(node, _) = std::mem::take(&mut input.edge)
+            // Taken first: of two inputs from one node the second is then the last to hold it.
+            if let Edge::Node(node, _) = std::mem::take(&mut input.edge)
+                && Arc::strong_count(&node) == 1
             {
                 parents.push(Trash::Node(node));
             }
         }
         // A user's operation may hold tensors, and through them more of the graph.
-        if let OpRef::Custom(_) = &self.op
-            && let OpRef::Custom(op) = std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY))
-        {
+        if let OpRef::Custom(op) = std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY)) {
             parents.push(Trash::Custom(op));
         }
         if parents.is_empty() {

@@ -16,7 +16,7 @@ fn a_training_step_is_counted_forward_and_backward() {
     let count = |name: &str, backward: bool| {
         seen.ops().filter(|op| op.name == name && op.backward == backward).map(|op| op.count).sum::<usize>()
     };
-    assert_eq!((count("matmul", false), count("cross_entropy", false), count("relu", false)), (2, 1, 1));
+    assert_eq!((count("linear", false), count("cross_entropy", false), count("relu", false)), (2, 1, 1));
     // Each weight, and the input of the second layer: the first one's is data.
     assert_eq!(count("matmul", true), 3);
     assert_eq!(count("cross_entropy", true), 0);

@@ -239,14 +239,11 @@ impl MultiHeadAttention {
         x.reshape([x.size(0), x.size(1), self.heads, self.embed / self.heads]).transpose(1, 2)
     }
 
-    /// The product of an input with a weight, shifted by the `parts` parts of the bias from number `part` on.
+    /// The map of an input by a weight and the `parts` parts of the bias from number `part` on.
     #[track_caller]
     fn product(&self, x: &Tensor, weight: &Tensor, part: usize, parts: usize) -> Tensor {
-        let y = x.matmul(&weight.t());
-        match &self.in_proj_bias {
-            Some(bias) => y + bias.value().narrow(0, part * self.embed, parts * self.embed),
-            None => y,
-        }
+        let part_of = |bias: &Param| bias.value().narrow(0, part * self.embed, parts * self.embed);
+        x.linear(weight, self.in_proj_bias.as_ref().map(part_of).as_ref())
     }
 
     /// The projections of queries, keys and values.

@@ -57,11 +57,8 @@ impl Layer for Linear {
         if x.shape().last() != weight.shape().last() {
             self.scope.refuse(wrong_input(x, &weight));
         }
-        let y = x.matmul(&weight.t());
-        self.scope.output(match &self.bias {
-            Some(bias) => y + bias.value(),
-            None => y,
-        })
+        let bias = self.bias.as_ref().map(|bias| bias.value());
+        self.scope.output(x.linear(&weight, bias.as_ref()))
     }
 }
 

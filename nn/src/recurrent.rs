@@ -195,12 +195,11 @@ impl Stack {
     /// so that of the hidden state is in here for all others.
     #[track_caller]
     fn gates(&self, w: &Weights, x: &Tensor) -> Tensor {
-        let mut gates = x.matmul(&w.input.value().t());
-        if let Some([of_input, of_hidden]) = &w.bias {
-            let of_input = of_input.value();
-            gates += if self.cell == Cell::Gru { of_input } else { of_input + of_hidden.value() };
-        }
-        gates
+        let bias = w.bias.as_ref().map(|[of_input, of_hidden]| match self.cell {
+            Cell::Gru => of_input.value(),
+            _ => of_input.value() + of_hidden.value(),
+        });
+        x.linear(&w.input.value(), bias.as_ref())
     }
 
     /// An LSTM of one layer in one direction: returns the hidden state of each step, and leaves the last states.

@@ -101,6 +101,11 @@ fn large_reductions_and_products_have_the_same_bits() {
             same_for_any_number(op, &Attrs::NONE, &[noise(a, dtype), noise(b, dtype)])
                 .unwrap_or_else(|e| panic!("matmul of {a:?} and {b:?}: {e}"));
         }
+        let op = find("linear").expect("an operation of the registry");
+        for (x, features) in [(&[200, 300][..], 70), (&[3, 50, 2000], 90), (&[5000], 300)] {
+            let inputs = [noise(x, dtype), noise(&[features, x[x.len() - 1]], dtype), noise(&[features], dtype)];
+            same_for_any_number(op, &Attrs::NONE, &inputs).unwrap_or_else(|e| panic!("linear of {x:?}: {e}"));
+        }
     }
 }
 

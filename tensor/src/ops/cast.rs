@@ -1,7 +1,9 @@
 //! Conversion between precisions and kinds.
 
+use smallvec::SmallVec;
+
 use crate::attrs;
-use crate::dispatch::{Gradient, Op, Saves, apply1};
+use crate::dispatch::{Arg, Call, Gradient, Op, Outputs, Saves, apply, apply1};
 use crate::dtype::{DType, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::copy::{self, Receive, Receiver, Truths};
@@ -28,6 +30,15 @@ pub(super) fn cast(x: &AnyTensor, to: DType) -> AnyTensor {
         _ => with_dtype!(to, B => Storage::filled(n, |out: &mut [B]| give(&Receiver::new(out)))),
     };
     AnyTensor::dense(storage, x.shape().clone(), to)
+}
+
+/// What an operation makes of 16-bit floats: computed in `F32`, and rounded once.
+pub(super) fn in_single(call: &Call<'_, '_>, op: &'static Op) -> Result<Outputs> {
+    let dtype = call.input(0).dtype();
+    let mut inputs: SmallVec<[Arg<'_>; 3]> =
+        (0..call.len()).map(|i| Arg::Own(cast(call.input(i), DType::F32))).collect();
+    let outputs = apply(op, call.attrs().clone(), &mut inputs)?;
+    Ok(outputs.iter().map(|t| cast(t, dtype)).collect())
 }
 
 /// The operation of [`Tensor::to_dtype`] and of the conversions between kinds.

@@ -3,16 +3,17 @@
 //! All three are linear in both of what they are computed from, and they are each other's gradient rules.
 
 use crate::attrs;
-use crate::dispatch::{Arg, Attrs, Call, Gradient, Needs, Op, Outputs, Saves, apply1};
-use crate::dtype::{DType, with_dtype};
+use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, apply1};
+use crate::dtype::with_dtype;
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::conv::{self, Conv};
 use crate::kernels::window::Window;
 use crate::kind::Float;
+use crate::ops::cast::in_single;
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::dense;
-use crate::ops::twin;
 use crate::ops::window::{self, Sizes, sliding};
+use crate::ops::{other_input, twin};
 use crate::par::Par;
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::{Shape, checked_shape};
@@ -230,11 +231,7 @@ enum Part {
 fn run(call: &Call<'_, '_>, op: &'static Op, part: Part, c: &Conv, shape: Shape) -> Result<Outputs> {
     let dtype = call.input(0).dtype();
     if dtype.size() == 2 {
-        // 16-bit floats multiply and accumulate in F32.
-        let up = |i| call.input(i).clone().with_edge(Default::default()).float().map(|t| t.to_dtype(DType::F32).into());
-        let mut inputs = (0..call.len()).map(up).collect::<Result<Vec<Arg<'_>>>>()?;
-        let out: Tensor = apply1(op, call.attrs().clone(), &mut inputs)?;
-        return Ok(smallvec::smallvec![out.try_to_dtype(dtype)?.into_any()]);
+        return in_single(call, op);
     }
     let inputs: Vec<AnyTensor> = (0..call.len()).map(|i| dense(call.input(i).clone())).collect();
     let par = Par::of(c.work() / 32);
@@ -269,12 +266,6 @@ fn check_bias(call: &Call<'_, '_>, channels: usize) -> Result<()> {
 #[track_caller]
 fn apply_part(op: &'static Op, lhs: &Tensor, rhs: &Tensor, attrs: Attrs) -> Tensor {
     or_panic(apply1(op, attrs, &mut [lhs.into(), rhs.into()]))
-}
-
-/// The two inputs of an operation that is linear in both: each one's gradient reads the other.
-fn other_input(needs: Needs) -> Saves {
-    let saves = if needs.has(0) { Saves::NONE.and_input(1) } else { Saves::NONE };
-    if needs.has(1) { saves.and_input(0) } else { saves }
 }
 
 /// The gradient of a convolution along `n` axes with respect to its input, of shape `x`: the transposed convolution,

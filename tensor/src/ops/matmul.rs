@@ -2,14 +2,15 @@
 
 use std::panic::Location;
 
-use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1, in_op};
+use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, apply1, in_op};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, Result, or_panic};
 use crate::kernels::gemm::{self, Matrix};
 use crate::kind::{Float, Numeric};
 use crate::layout::Joint;
+use crate::ops::cast::in_single;
 use crate::ops::elementwise::unsupported;
-use crate::ops::twin;
+use crate::ops::{other_input, twin};
 use crate::par::Par;
 use crate::registry::{Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::Shape;
@@ -100,10 +101,7 @@ pub(crate) static MATMUL: Op = {
             return Err(unsupported(dtype));
         }
         if matches!(dtype, DType::F16 | DType::BF16) {
-            // 16-bit floats multiply and accumulate in F32.
-            let up = |t: &AnyTensor| t.clone().with_edge(Default::default()).float().map(|t| t.to_dtype(DType::F32));
-            let out = up(x)?.try_matmul(&up(y)?)?.try_to_dtype(dtype)?;
-            return Ok(smallvec::smallvec![out.into_any()]);
+            return in_single(call, &MATMUL);
         }
         let (a, b) = (as_matrices(x, true), as_matrices(y, false));
         let total = s.out.elements();
@@ -232,19 +230,7 @@ pub(crate) static MATMUL: Op = {
         name: "matmul",
         operands: &["lhs", "rhs"],
         forward,
-        gradient: Gradient::Rule {
-            saves: |needs| {
-                let mut saves = Saves::NONE;
-                if needs.has(0) {
-                    saves = saves.and_input(1);
-                }
-                if needs.has(1) {
-                    saves = saves.and_input(0);
-                }
-                saves
-            },
-            vjp,
-        },
+        gradient: Gradient::Rule { saves: other_input, vjp },
         info: || OpInfo {
             family: Family::Gemm,
             numpy: "matmul",

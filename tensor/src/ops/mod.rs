@@ -19,6 +19,7 @@ mod gather;
 mod interpolate;
 mod join;
 mod linalg;
+mod linear;
 mod logic;
 mod loss;
 mod lstm;
@@ -49,7 +50,7 @@ mod unary;
 mod unfold;
 mod window;
 
-use crate::dispatch::Op;
+use crate::dispatch::{Needs, Op, Saves};
 
 pub use attention::AttentionOptions;
 pub use binary::IntoOperand;
@@ -88,6 +89,7 @@ pub(crate) static ALL: &[&[&Op]] = &[
     statistics::OPS,
     shape::OPS,
     matmul::OPS,
+    linear::OPS,
     linalg::OPS,
     factor::OPS,
     softmax::OPS,
@@ -116,6 +118,12 @@ pub(crate) static ALL: &[&[&Op]] = &[
     search::OPS,
     scan::OPS,
 ];
+
+/// The two inputs of an operation that is linear in both: each one's gradient reads the other.
+fn other_input(needs: Needs) -> Saves {
+    let saves = if needs.has(0) { Saves::NONE.and_input(1) } else { Saves::NONE };
+    if needs.has(1) { saves.and_input(0) } else { saves }
+}
 
 /// Defines a method that panics at the caller's line and its `try_` twin, from one body.
 ///

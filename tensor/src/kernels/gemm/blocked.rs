@@ -4,6 +4,8 @@
 //! of the result, slab by slab of the inner axis. A panel stays in the first cache while the strips of the left operand
 //! go by, which stay in the second. What lies well already, and is small, is read where it lies.
 
+use smallvec::SmallVec;
+
 use super::pack;
 use super::tile::{Inner, Left, Plus, Right, Target, Tiled, Tiles};
 use super::{Matrix, Problem};
@@ -18,8 +20,14 @@ const DEPTH: usize = 512;
 /// Most rows in a task. There are as many panels as there may be, since a task packs its rows itself.
 const ROWS: usize = 192;
 
+/// Strips of that many rows in the highest tiles, and those that are left.
+const MOST_STRIPS: usize = 36;
+
 /// The number of tasks below which blocks become smaller.
 const TASKS: usize = 8;
+
+/// Elements of the right operand that are brought into the first cache while one of the left is turned.
+const TURNING: usize = 8;
 
 /// Bytes after which lines fall into the same places of the first cache.
 const PAGE: usize = 1 << 12;
@@ -51,9 +59,12 @@ impl<T: Tiled> Plan<T> {
         let wide = tiles.panel(p.n);
         let (mut strips, mut panels) = (ROWS / tiles.rows, p.n.div_ceil(wide));
         let tasks = |strips: usize, panels: usize| p.m.div_ceil(strips * tiles.rows) * p.n.div_ceil(panels * wide);
+        // Every task of the same rows copies these again, and turning an element takes as long as reading some of the
+        // right operand again.
+        let weight = if p.a.column_stride == 1 { 1 } else { TURNING };
         // How the result is cut leaves each of its elements the same sum.
         while par.threads() > 1 && tasks(strips, panels) < TASKS && strips + panels > 2 {
-            match panels == 1 || strips > 1 && strips * tiles.rows > panels * wide {
+            match panels == 1 || strips > 1 && strips * tiles.rows * weight > panels * wide {
                 true => strips = strips.div_ceil(2),
                 false => panels = panels.div_ceil(2),
             }
@@ -91,7 +102,8 @@ pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedM
     let wide = plan.wide;
     let group = (PACKED / p.k / wide).max(plan.panels) * wide;
     for from in (0..p.n).step_by(group) {
-        let part = Problem { n: group.min(p.n - from), b: p.b.from(0, from), start: p.start + from, ..*p };
+        let (n, bias) = (group.min(p.n - from), p.bias.map(|bias| &bias[from..]));
+        let part = Problem { n, b: p.b.from(0, from), start: p.start + from, bias, ..*p };
         // SAFETY: the caller's promise.
         unsafe { columns(&part, &plan, c, par) };
     }
@@ -122,6 +134,8 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
             if plan.pack_left {
                 a = pack::lines(own, a, rows, depth);
             }
+            let strips: SmallVec<[_; MOST_STRIPS]> =
+                strips(rows, tiles.rows).map(|(i, height)| (i, height, a.left(i, height))).collect();
             for j in panel..end {
                 let first = j * wide;
                 let columns = wide.min(p.n - first);
@@ -136,13 +150,16 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                         Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
                     }
                 };
-                for (i, height) in strips(rows, tiles.rows) {
-                    let left = a.left(i, height);
+                for &(i, height, left) in &strips {
                     let start = p.start + (row + i) * p.stride + first;
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
                     // the right operand is read in place its columns are whole registers, too.
                     unsafe {
-                        let plus = if p.add || at > 0 { Plus::Target } else { Plus::Nothing };
+                        let plus = match p.bias {
+                            _ if p.add || at > 0 => Plus::Target,
+                            Some(bias) => Plus::Columns(bias[first..first + columns].as_ptr()),
+                            None => Plus::Nothing,
+                        };
                         let (start, widths) = (c.start().add(start), tiles.widths(columns));
                         let to = Target { start, stride: p.stride, registers: tiles.in_line(), widths, plus };
                         (tiles.run)(height, registers, Inner::of(depth), left, right, to);

@@ -64,6 +64,8 @@ pub struct Problem<'a, T> {
     start: usize,
     stride: usize,
     add: bool,
+    /// Where nothing else is added, a number for each column of a result of more rows and columns than one.
+    bias: Option<&'a [T]>,
 }
 
 impl<T: Copy> Problem<'_, T> {
@@ -131,45 +133,60 @@ pub fn gemm<T: Product>(
 ) {
     assert_eq!(c.len(), m * n, "the output has another size");
     // SAFETY: `c` is borrowed mutably.
-    unsafe { multiply(m, k, n, a, b, &SharedMut::new(c), 0, n, add, par) };
+    unsafe { multiply(&Problem { m, k, n, a, b, start: 0, stride: n, add, bias: None }, &SharedMut::new(c), par) };
 }
 
-/// [`gemm`] where element (0, 0) of `c` is at `start`, and its rows are `stride` apart.
+/// `c = a b + bias`, where `bias` has a number for each column; the rest as in [`gemm`].
+///
+/// # Panics
+/// If a matrix reaches outside its slice, or the bias has another size.
+#[allow(clippy::too_many_arguments)] // the parameters of a matrix product
+pub fn affine<T: Product + tile::Tiled>(
+    m: usize,
+    k: usize,
+    n: usize,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    bias: &[T],
+    c: &mut [T],
+    par: &Par,
+) {
+    assert_eq!((c.len(), bias.len()), (m * n, n), "the output or the bias has another size");
+    // Few kernels know of a bias: what they add to holds it.
+    let add = m == 1 || n == 1 || k == 0;
+    if add && n > 0 {
+        c.chunks_mut(n).for_each(|row| row.copy_from_slice(bias));
+    }
+    let bias = (!add).then_some(bias);
+    // SAFETY: `c` is borrowed mutably.
+    unsafe { multiply(&Problem { m, k, n, a, b, start: 0, stride: n, add, bias }, &SharedMut::new(c), par) };
+}
+
+/// Computes a product.
 ///
 /// # Safety
 /// No one else uses these elements of `c` meanwhile.
 ///
 /// # Panics
 /// If a matrix reaches outside its slice.
-#[allow(clippy::too_many_arguments)] // the parameters of a matrix product
-pub unsafe fn multiply<T: Product>(
-    m: usize,
-    k: usize,
-    n: usize,
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    c: &SharedMut<'_, T>,
-    start: usize,
-    stride: usize,
-    add: bool,
-    par: &Par,
-) {
+unsafe fn multiply<T: Product>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
+    let Problem { m, k, n, start, stride, .. } = *p;
     if m == 0 || n == 0 {
         return;
     }
     assert!(stride >= n && start + (m - 1) * stride + n <= c.len, "the output reaches outside its slice");
     if k == 0 {
-        for i in 0..if add { 0 } else { m } {
+        for i in 0..if p.add { 0 } else { m } {
             // SAFETY: the caller promises that no one else uses these elements.
             unsafe { c.range(start + i * stride..start + i * stride + n) }.fill(T::default());
         }
         return;
     }
-    a.check(m, k);
-    b.check(k, n);
+    p.a.check(m, k);
+    p.b.check(k, n);
     // SAFETY: `check` found `a` and `b` within their slices, and the assertion `c` within its own, which is borrowed
     // mutably, so that it overlaps neither; the caller promises that no one else uses its elements.
-    unsafe { T::product(&Problem { m, k, n, a, b, start, stride, add }, c, par) };
+    unsafe { T::product(p, c, par) };
 }
 
 #[cfg(test)]
@@ -242,10 +259,18 @@ mod tests {
                 assert_eq!(c, twice, "{m} {k} {n} turned, added");
                 gemm(m, k, n, scattered(&a_apart, m, k), scattered(&b_apart, k, n), &mut c, false, &par);
                 assert_eq!(c, want, "{m} {k} {n} scattered");
+                let bias = numbers(n, 5);
+                let with_bias: Vec<f64> = want.iter().zip(bias.iter().cycle()).map(|(x, bias)| x + bias).collect();
+                affine(m, k, n, dense_a, dense_b, &bias, &mut c, &par);
+                assert_eq!(c, with_bias, "{m} {k} {n} with a bias");
                 // Columns of a wider matrix, whose others stay.
                 let mut wide = vec![7.0; m * (n + 3)];
                 // SAFETY: no one else has `wide`.
-                unsafe { multiply(m, k, n, dense_a, dense_b, &SharedMut::new(&mut wide), 2, n + 3, false, &par) };
+                unsafe {
+                    let p =
+                        Problem { m, k, n, a: dense_a, b: dense_b, start: 2, stride: n + 3, add: false, bias: None };
+                    multiply(&p, &SharedMut::new(&mut wide), &par);
+                }
                 for (row, want) in wide.chunks(n + 3).zip(want.chunks(n)) {
                     assert_eq!(
                         (&row[..2], &row[2..n + 2], row[n + 2]),

@@ -93,6 +93,8 @@ pub enum Plus<T> {
     Target,
     /// A number for each row.
     Rows(*const T),
+    /// A number for each column, which lie as those of the target's rows do.
+    Columns(*const T),
 }
 
 /// Computes a tile of so many rows and registers.
@@ -100,7 +102,7 @@ pub enum Plus<T> {
 /// # Safety
 /// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; the operands may
 /// be read as described, the right one's rows in whole registers, and the target's widths, at most [`Tiles::lanes`]
-/// each, may be read and written.
+/// each, may be read and written, and so may what is added.
 pub type Run<T> = unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>);
 
 /// The tiles of an instruction set.
@@ -262,6 +264,13 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
             Plus::Target if whole => each!(|i, j, sum| *sum = sum.add(V::load(at(i, j)))),
             Plus::Target => each!(|i, j, sum| *sum = sum.add(V::load_first(at(i, j), to.widths[j]))),
             Plus::Rows(numbers) => each!(|i, _, sum| *sum = sum.add(V::splat(*numbers.add(i)))),
+            Plus::Columns(numbers) => {
+                let mut more = [V::splat(V::Element::default()); N];
+                for (j, more) in more.iter_mut().enumerate() {
+                    *more = V::load_first(numbers.add(to.registers[j]), to.widths[j]);
+                }
+                each!(|_, j, sum| *sum = sum.add(more[j]));
+            }
         }
         match whole {
             true => each!(|i, j, sum| sum.store(at(i, j))),
@@ -366,7 +375,7 @@ mod tests {
             for (registers, short) in (1..=tiles.registers).flat_map(|r| [(r, 0), (r, 1), (r, tiles.lanes - 1)]) {
                 let columns = registers * tiles.lanes - short;
                 let places: Vec<usize> = (0..depth).map(|p| p * 5 % depth * wide + p).collect();
-                for (scattered, add) in [(false, false), (false, true), (true, true)] {
+                for (scattered, plus) in [(false, 0), (false, 1), (true, 1), (false, 2), (false, 3)] {
                     let left = Left::new(rows, |i| a[i * depth..].as_ptr());
                     let right = match scattered {
                         true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.in_line()),
@@ -377,7 +386,12 @@ mod tests {
                     // target `rows` of `wide + 2`; the table is one of this machine's.
                     unsafe {
                         let (start, stride, widths) = (c.as_mut_ptr(), wide + 2, tiles.widths(columns));
-                        let plus = if add { Plus::Target } else { Plus::Nothing };
+                        let plus = match plus {
+                            0 => Plus::Nothing,
+                            1 => Plus::Target,
+                            2 => Plus::Rows(a.as_ptr()),
+                            _ => Plus::Columns(b.as_ptr()),
+                        };
                         let to = Target { start, stride, registers: tiles.in_line(), widths, plus };
                         (tiles.run)(rows, registers, Inner::of(depth), left, right, to);
                     }
@@ -387,7 +401,8 @@ mod tests {
                                 let at = if scattered { places[p] } else { p * wide };
                                 value(a[i * depth + p]) * b.get(at + j).map_or(0.0, |&b| value(b))
                             };
-                            let sum = (0..depth).map(term).sum::<f64>() + if add { value(number(8)) } else { 0.0 };
+                            let more = [0.0, value(number(8)), value(a[i]), value(b[j])][plus];
+                            let sum = (0..depth).map(term).sum::<f64>() + more;
                             let want = if j < columns { sum } else { value(number(8)) };
                             assert_eq!(value(c), want, "{rows} rows, {columns} columns, row {i} column {j}");
                         }

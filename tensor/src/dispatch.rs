@@ -460,6 +460,11 @@ impl Flow {
         let cut = |kind| Edge::Cut(Arc::new(Cut { kind, op: name, at, marks }));
         let any_float = outputs.iter().any(|t| t.dtype().is_float());
         let node = (self.records() && any_float).then(|| Node::record(op, attrs, saves, inputs, outputs, at));
+        let node = match (node, &mut outputs[..]) {
+            // The usual case: a float, since there is a node.
+            (Some(node), [out]) => return out.set_edge(Edge::Node(node, 0)),
+            (node, _) => node,
+        };
         let nodes = std::iter::repeat_n(node, outputs.len());
         for ((k, out), node) in outputs.iter_mut().enumerate().zip(nodes) {
             let edge = match node {

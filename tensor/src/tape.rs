@@ -317,7 +317,10 @@ impl Node {
             saved: Mutex::new(SavedState::Held(saved)),
         });
         let node = Arc::get_mut(&mut shared).expect("no one else has it yet");
-        node.inputs.resize(inputs.len(), INPUT);
+        // Also a call that has nothing to do takes its time.
+        if inputs.len() > 2 {
+            node.inputs.resize(inputs.len(), INPUT);
+        }
         for (input, arg) in node.inputs.iter_mut().zip(inputs) {
             let t = arg.tensor();
             node.depth = t.edge().depth().max(node.depth);
@@ -327,7 +330,9 @@ impl Node {
             input.dtype = t.dtype();
         }
         node.depth += 1;
-        node.outputs.resize(outputs.len(), OUTPUT);
+        if outputs.len() > 1 {
+            node.outputs.resize(outputs.len(), OUTPUT);
+        }
         for (output, t) in node.outputs.iter_mut().zip(outputs) {
             output.0.clone_from(t.shape());
             output.1 = t.dtype();

@@ -4,6 +4,7 @@
 //! exponentials while the keys go by, and gradients make the scores anew.
 
 use crate::kernels::gemm::{self, Matrix, Product};
+use crate::kernels::lanes::LANES;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::softmax::{exponentials_and_sum, largest};
@@ -108,6 +109,16 @@ impl Block {
         (0..seen).step_by(KEYS).map(move |key| Block { head, row, rows, key, keys: KEYS.min(seen - key) })
     }
 
+    /// How many of the keys row `i` of the block may see: the first ones.
+    fn seen(&self, i: usize, s: &Sizes) -> usize {
+        s.seen(self.row + i + 1).saturating_sub(self.key).min(self.keys)
+    }
+
+    /// How many are worked on for that: whole stretches of lanes, since what is left over takes longer.
+    fn reached(&self, i: usize, s: &Sizes) -> usize {
+        self.seen(i, s).next_multiple_of(LANES).min(self.keys)
+    }
+
     /// Writes the scores: scaled, masked, negative infinity where a row must not see a key.
     fn scores<T>(&self, out: &mut [T], q: &Heads<'_, T>, k: &Heads<'_, T>, mask: &Mask<'_, T>, s: &Sizes)
     where
@@ -130,9 +141,7 @@ impl Block {
                     out.iter_mut().zip(m.row(head, row + i, key, keys)).for_each(|(v, &m)| *v = *v + m);
                 }
             }
-            if s.causal {
-                out[(row + i + 1).saturating_sub(key).min(keys)..].fill(never);
-            }
+            out[self.seen(i, s)..].fill(never);
         }
     }
 }
@@ -206,6 +215,8 @@ pub fn attention<T: Precise + Product>(
             block.scores(scores, &q, &k, &mask, s);
             for (i, scores) in scores.chunks_mut(block.keys).enumerate() {
                 let out = &mut out[i * s.values..][..s.values];
+                let (scores, unseen) = scores.split_at_mut(block.reached(i, s));
+                unseen.fill(T::zero());
                 simd::run(Online { scores, largest: &mut largest[i], sum: &mut sums[i], out });
             }
             let (p, v) = (Matrix::dense(scores, block.keys), v.from(head / s.group, block.key));
@@ -328,6 +339,9 @@ fn block_grad<T: Precise + Product>(
     let scale = <T as crate::Element>::from_f64(s.scale);
     for (i, (p, d)) in p.chunks_mut(keys).zip(d.chunks_mut(keys)).enumerate() {
         let number = head * s.rows + row + i;
+        let [(p, unseen), (d, unseen_too)] = [p, d].map(|row| row.split_at_mut(block.reached(i, s)));
+        unseen.fill(T::zero());
+        unseen_too.fill(T::zero());
         simd::run(Row(p, d, [x.log_sums[number], x.deltas[number], scale]));
     }
     let (p, d) = (Matrix::dense(p, keys), Matrix::dense(d, keys));

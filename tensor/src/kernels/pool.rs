@@ -96,9 +96,11 @@ fn lines([deep, high, wide]: &[Axis; 3], d: Span, h: Span) -> impl Iterator<Item
 struct Lines {
     first: usize,
     count: usize,
-    /// How many of them follow one another, and how far apart they and the next such group are.
+    /// How many of them follow one another, and how far apart they are.
     high: usize,
     up: usize,
+    /// How many such groups there are, and how far apart they are.
+    groups: usize,
     across: usize,
     /// How many positions a window counts along the other axes.
     counted: usize,
@@ -122,6 +124,7 @@ fn rows(axes: &[Axis; 3]) -> Vec<Lines> {
         count: d.len * h.len,
         high: h.len,
         up,
+        groups: d.len,
         across,
         counted: d.counted * h.counted,
     };
@@ -294,25 +297,34 @@ fn largest_of_pairs<C, const W: usize>(out: &mut [C], places: &mut [i32], x: &[C
 where
     C: Precise + Element,
 {
-    let groups = lines.count / lines.high;
     for from in (0..out.len()).step_by(W) {
         let from = from.min(out.len() - W);
-        let mut best = [C::from_f64(f64::NEG_INFINITY); W];
-        let mut place = [0; W];
-        place.iter_mut().enumerate().for_each(|(l, p)| *p = (lines.first + 2 * (from + l)) as i32);
-        for (group, i) in (0..groups).flat_map(|group| (0..lines.high).map(move |i| (group, i))) {
-            let at = lines.first + group * lines.across + i * lines.up + 2 * from;
-            let (pairs, _) = x[at..at + 2 * W].as_chunks::<2>();
-            for k in [0, 1] {
+        let first = lines.first + 2 * from;
+        let (mut best, mut place) = larger_of_pairs::<C, W>(x, first);
+        for group in (first..).step_by(lines.across.max(1)).take(lines.groups) {
+            for at in (group..).step_by(lines.up).take(lines.high).skip((group == first) as usize) {
+                let (met, there) = larger_of_pairs::<C, W>(x, at);
                 for l in 0..W {
-                    let met = (pairs[l][k], (at + 2 * l + k) as i32);
-                    (best[l], place[l]) = better_of((best[l], place[l]), met);
+                    (best[l], place[l]) = better_of((best[l], place[l]), (met[l], there[l]));
                 }
             }
         }
         out[from..from + W].copy_from_slice(&best);
         places[from..from + W].copy_from_slice(&place);
     }
+}
+
+/// The larger of each of `W` pairs of neighbours from `at` on, and where it lies.
+#[inline(always)]
+fn larger_of_pairs<C: Precise + Element, const W: usize>(x: &[C], at: usize) -> ([C; W], [i32; W]) {
+    let (pairs, _) = x[at..at + 2 * W].as_chunks::<2>();
+    let (mut larger, mut place) = ([C::default(); W], [0; W]);
+    for l in 0..W {
+        // Counted in the width of a place, so that as many fit into a register as elements do.
+        let at = at as i32 + 2 * l as i32;
+        (larger[l], place[l]) = better_of((pairs[l][0], at), (pairs[l][1], at + 1));
+    }
+    (larger, place)
 }
 
 /// The largest of the elements that a window shows, `len` of them, `step` apart, on each line, and where it lies.

@@ -321,12 +321,13 @@ fn check_places(places: &AnyTensor, shape: &Shape, size: [usize; 3]) -> Result<(
         )));
     }
     let pixels: usize = size.iter().product();
-    match places.dense_slice::<i32>().iter().find(|&&p| p < 0 || p as usize >= pixels) {
-        None => Ok(()),
-        Some(p) => {
-            Err(Error::new(format!("place {p} lies outside a plane of {pixels} elements")).kind_of(ErrorKind::Index))
-        }
+    let places = places.dense_slice::<i32>();
+    // The largest says it for all, quicker than a search: without their sign negative ones are larger still.
+    if places.is_empty() || (places.iter().fold(0, |most, &p| most.max(p as u32)) as usize) < pixels.min(1 << 31) {
+        return Ok(());
     }
+    let outside = places.iter().find(|&&p| p < 0 || p as usize >= pixels).expect("the largest is one");
+    Err(Error::new(format!("place {outside} lies outside a plane of {pixels} elements")).kind_of(ErrorKind::Index))
 }
 
 /// Values, and a place for each in a plane of the size given.

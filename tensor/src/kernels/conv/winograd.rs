@@ -10,16 +10,17 @@
 //!
 //! A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
-use super::lattice::{Axis, Lattice};
-use super::sweep::for_parts;
-use super::{Conv, Parts};
-use crate::kernels::gemm::{self, Matrix, pack};
+use super::Conv;
+use crate::kernels::gemm::blocked::strips;
+use crate::kernels::gemm::pack;
+use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Target, Tiled};
 use crate::kernels::scratch::Scratch;
-use crate::kernels::vector::{MOST_LANES, Registers, Vector, VectorLoop};
+use crate::kernels::vector::{MOST_LANES, Registers, Vector, VectorLoop, prefetch};
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
 
@@ -27,14 +28,20 @@ use crate::par::{Par, SharedMut};
 const POINTS: usize = SIDE * SIDE;
 const SIDE: usize = 4;
 
+/// Numbers of a cache line.
+const CACHE_LINE: usize = 16;
+
 /// Tiles of an image, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
 /// pixels, take longer than what they spare.
 const FEW_TILES: usize = 48;
 const FEW_PLANES: usize = 16;
 
 /// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block.
-const BLOCK: usize = TILES << 10;
-const TILES: usize = 48;
+const BLOCK: usize = 48 << 10;
+const TILES: usize = 64;
+
+/// Most strips of filters that are summed at a time.
+const STRIPS: usize = 8;
 
 /// Whether a convolution, and its gradient with respect to the input, are quicker this way.
 pub fn takes(c: &Conv) -> bool {
@@ -51,9 +58,9 @@ pub fn takes(c: &Conv) -> bool {
 
 /// The tiles of an image.
 struct Grid {
-    lattice: Lattice,
-    /// Where the pixels of a tile lie from its first one on, row by row.
-    places: Vec<usize>,
+    /// How tiles slide over the image.
+    high: Window,
+    wide: Window,
     /// Rows of tiles, and tiles of a row.
     down: usize,
     across: usize,
@@ -70,13 +77,19 @@ struct Run {
 }
 
 impl Grid {
-    /// The tiles lie two pixels apart.
     fn new(c: &Conv) -> Grid {
-        let [_, high, wide] = &c.windows;
-        let axis = |w: &Window| Axis::new(&Window { kernel: SIDE, stride: 2, output: w.output.div_ceil(2), ..*w });
-        let lattice = Lattice { axes: [Axis::new(&Window::NONE), axis(high), axis(wide)] };
-        let [_, down, across] = lattice.outputs();
-        Grid { places: lattice.places(1), lattice, down, across }
+        let [_, high, wide] = c.windows.clone();
+        Grid { down: high.output.div_ceil(2), across: wide.output.div_ceil(2), high, wide }
+    }
+
+    /// Cells of a stretch of pixels two apart: one for each tile of a row and one more, and a register beyond.
+    fn stretch(&self) -> usize {
+        self.across + 2 + MOST_LANES
+    }
+
+    /// Cells of the rows of pixels that so many tiles meet.
+    fn cells(&self, tiles: usize) -> usize {
+        2 * self.stretch() * (2 * self.down.min(tiles.div_ceil(self.across) + 1) + 2)
     }
 
     /// The tiles of a block.
@@ -108,57 +121,114 @@ impl Block {
     fn len(&self) -> usize {
         POINTS * self.point()
     }
-
-    /// The matrix of a point.
-    fn matrix<'a>(&self, block: &'a [f32], point: usize) -> Matrix<'a, f32> {
-        Matrix::dense(&block[point * self.point()..][..self.planes * self.wide], self.wide)
-    }
 }
 
 /// Tiles in a block of an image of `count` tiles, whose blocks have at most so many planes.
-fn tiles(count: usize, planes: usize) -> usize {
+fn most_tiles(count: usize, planes: usize) -> usize {
     (BLOCK / (POINTS * planes)).max(TILES).min(count).next_multiple_of(MOST_LANES)
+}
+
+/// Lays out rows of pixels, counted with the padding: of each those at even places, then those at odd ones. What a
+/// column of the tiles of a row meets are neighbours then.
+///
+/// # Safety
+/// As [`Vector::splat`].
+#[inline(always)]
+unsafe fn lay_out<V: Vector<Element = f32>>(cells: &mut [f32], x: &[f32], grid: &Grid, rows: Range<usize>) {
+    let (Window { size: high, padding: above, .. }, Window { size, padding, .. }) = (grid.high, grid.wide);
+    let stretch = grid.stretch();
+    for (cells, y) in cells.chunks_exact_mut(2 * stretch).zip(rows) {
+        let Some(y) = y.checked_sub(above).filter(|&y| y < high) else {
+            cells.fill(0.0);
+            continue;
+        };
+        let x = &x[y * size..][..size];
+        // The first cells, and those from the last pixel on, show the padding.
+        (cells[0], cells[stretch]) = (0.0, 0.0);
+        let evens = padding % 2 * stretch + padding / 2;
+        let odds = (padding + 1) % 2 * stretch + padding.div_ceil(2);
+        for m in (0..size).step_by(2 * V::LANES) {
+            let (from, left) = (x[m..].as_ptr(), size - m);
+            // SAFETY: so many pixels are left, and there is room for a register.
+            unsafe {
+                let (a, b) = if left >= 2 * V::LANES {
+                    (V::load(from), V::load(from.add(V::LANES)))
+                } else {
+                    let a = V::load_first(from, left.min(V::LANES));
+                    (a, V::load_first(from.wrapping_add(V::LANES), left.saturating_sub(V::LANES)))
+                };
+                let [a, b] = a.deinterleave(b);
+                a.store(cells[evens + m / 2..][..V::LANES].as_mut_ptr());
+                b.store(cells[odds + m / 2..][..V::LANES].as_mut_ptr());
+            }
+        }
+        let ends = [evens + size.div_ceil(2), odds + size / 2];
+        for (stretch, end) in [evens, odds].map(|at| at / stretch * stretch).into_iter().zip(ends) {
+            for cell in end..(stretch + grid.across + 1).max(end) {
+                cells[cell] = 0.0;
+            }
+        }
+    }
+}
+
+/// Has numbers brought into the first cache that are wanted soon.
+#[inline(always)]
+fn ahead(from: *const f32, count: usize) {
+    for at in (0..count).step_by(CACHE_LINE) {
+        prefetch(from.wrapping_add(at));
+    }
 }
 
 /// `V = B' d B` of the tiles of some runs, for all channels.
 struct ToPoints<'a> {
     points: &'a mut [f32],
     block: Block,
-    cells: &'a [f32],
+    /// The planes of the channels.
+    x: &'a [f32],
+    /// Room for the pixels of a channel.
+    cells: &'a mut [f32],
     grid: &'a Grid,
     runs: &'a [Run],
 }
+
+/// The rows of `B'`: a row of pixels, and one that is added to it or, where there is -1, subtracted.
+const ROWS: [(usize, usize, f32); SIDE] = [(0, 2, -1.0), (1, 2, 1.0), (2, 1, -1.0), (1, 3, -1.0)];
 
 impl VectorLoop<f32> for ToPoints<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = f32>>(self) {
-        let ToPoints { points, block, cells, grid, runs } = self;
-        let (plane, row, point) = (grid.lattice.plane(), grid.lattice.steps()[1], block.point());
-        let places = &grid.places[..POINTS];
-        let reach = places.iter().max().expect("a tile has pixels") + V::LANES;
-        assert!(points.len() >= block.len());
-        for channel in 0..block.planes {
-            for run in runs {
-                let from = channel * plane + run.row * row + run.column;
-                let to = channel * block.wide + run.at;
-                assert!(from + run.count - 1 + reach <= cells.len() && run.at + run.count <= block.wide);
-                for j in (0..run.count).step_by(V::LANES) {
-                    let (from, to) = (cells[from + j..].as_ptr(), points[to + j..].as_mut_ptr());
-                    // SAFETY: the pixels of a register of tiles lie within the cells, as just found. Its points lie
-                    // before those of the next point or in the room after the last, and what it has beyond the run is
+        let ToPoints { points, block, x, cells, grid, runs } = self;
+        let (point, stretch) = (block.point(), grid.stretch());
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return };
+        let rows = 2 * first.row..2 * last.row + SIDE;
+        let cells = &mut cells[..2 * stretch * rows.len()];
+        assert!(points.len() >= block.len() && runs.iter().all(|run| run.at + run.count <= block.wide));
+        assert!(runs.iter().all(|run| run.column + run.count <= grid.across && run.row <= last.row));
+        for (channel, x) in x.chunks_exact(grid.high.size * grid.wide.size).enumerate().take(block.planes) {
+            // The next channel's rows, which lie far from these.
+            ahead(x.as_ptr().wrapping_add(x.len() + rows.start * grid.wide.size), rows.len() * grid.wide.size);
+            // SAFETY: the instruction set is there.
+            unsafe { lay_out::<V>(cells, x, grid, rows.clone()) };
+            for (i, (a, b, sign)) in ROWS.into_iter().enumerate() {
+                for run in runs {
+                    let from = 4 * (run.row - first.row) * stretch + run.column;
+                    let to = SIDE * i * point + channel * block.wide + run.at;
+                    // SAFETY: the pixels of a register of tiles lie within the rows of cells. Its points lie before
+                    // those of the next point or in the room after the last, and what it has beyond the run is
                     // written over by the next run or channel, or by the zeros.
                     unsafe {
-                        let mut rows = [[V::splat(0.0); SIDE]; SIDE];
-                        for q in 0..SIDE {
-                            let [d0, d1, d2, d3] = [0, 1, 2, 3].map(|i| V::load(from.add(places[SIDE * i + q])));
-                            rows[0][q] = d0.sub(d2);
-                            rows[1][q] = d1.add(d2);
-                            rows[2][q] = d2.sub(d1);
-                            rows[3][q] = d1.sub(d3);
-                        }
-                        for (i, [t0, t1, t2, t3]) in rows.into_iter().enumerate() {
-                            let to = to.add(SIDE * i * point);
+                        let sign = V::splat(sign);
+                        let (a, b) =
+                            (cells.as_ptr().add(from + 2 * a * stretch), cells.as_ptr().add(from + 2 * b * stretch));
+                        let to = points.as_mut_ptr().add(to);
+                        for j in (0..run.count).step_by(V::LANES) {
+                            let mut t = [sign; SIDE];
+                            for (q, t) in t.iter_mut().enumerate() {
+                                let at = q % 2 * stretch + q / 2 + j;
+                                *t = V::load(b.add(at)).mul_add(sign, V::load(a.add(at)));
+                            }
+                            let ([t0, t1, t2, t3], to) = (t, to.add(j));
                             t0.sub(t2).store(to);
                             t1.add(t2).store(to.add(point));
                             t2.sub(t1).store(to.add(2 * point));
@@ -197,6 +267,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
     unsafe fn run<V: Vector<Element = f32>>(self) -> bool {
         let ToOutput { out, start, outputs: [high, wide], points, block, bias, runs } = self;
         let point = block.point();
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return true };
         assert!(points.len() >= block.len());
         let mut test = [0.0; MOST_LANES];
         // SAFETY: registers begin at tiles of the block, and what they reach beyond it lies before the next point's or
@@ -206,6 +277,8 @@ impl VectorLoop<f32> for ToOutput<'_> {
             let mut zeros = zero;
             for filter in 0..block.planes {
                 let bias = V::splat(bias.map_or(0.0, |bias| bias[filter]));
+                let plane = out.start().wrapping_add(start + (filter + 1) * high * wide);
+                ahead(plane.wrapping_add(2 * first.row * wide), 2 * (last.row + 1 - first.row) * wide);
                 for run in runs {
                     assert!(run.at + run.count <= block.wide);
                     for j in (0..run.count).step_by(V::LANES) {
@@ -224,7 +297,16 @@ impl VectorLoop<f32> for ToOutput<'_> {
                             // Of what is finite that makes 0.
                             zeros = odd.mul_add(zero, even.mul_add(zero, zeros));
                             let place = start + (filter * high + row + i) * wide + column;
-                            write_in_turn(out.range(place..place + width), even, odd);
+                            let [first, second] = even.interleave(odd);
+                            if width >= 2 * V::LANES {
+                                let out = out.range(place..place + 2 * V::LANES).as_mut_ptr();
+                                first.store(out);
+                                second.store(out.add(V::LANES));
+                            } else {
+                                let out = out.range(place..place + width).as_mut_ptr();
+                                first.store_first(out, width.min(V::LANES));
+                                second.store_first(out.wrapping_add(V::LANES), width.saturating_sub(V::LANES));
+                            }
                         }
                     }
                 }
@@ -232,27 +314,6 @@ impl VectorLoop<f32> for ToOutput<'_> {
             zeros.store(test.as_mut_ptr());
         }
         test == [0.0; MOST_LANES]
-    }
-}
-
-/// Writes the lanes of two registers in turn.
-///
-/// # Safety
-/// As [`Vector::splat`].
-#[inline(always)]
-unsafe fn write_in_turn<V: Vector<Element = f32>>(out: &mut [f32], even: V, odd: V) {
-    let (mut evens, mut odds) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
-    // SAFETY: there is room for a register.
-    unsafe {
-        even.store(evens.as_mut_ptr());
-        odd.store(odds.as_mut_ptr());
-    }
-    let (pairs, last) = out.as_chunks_mut::<2>();
-    for (i, pair) in pairs.iter_mut().enumerate() {
-        *pair = [evens[i], odds[i]];
-    }
-    if let [last] = last {
-        *last = evens[pairs.len()];
     }
 }
 
@@ -265,6 +326,30 @@ fn of_kernel(g: &[f32; 9]) -> [f32; POINTS] {
         points.copy_from_slice(&line(columns.map(|column| column[i])));
     }
     points
+}
+
+/// `sums = u v`, of `rows` by `depth` by `wide`.
+fn multiply(sums: &mut [f32], [u, v]: [&[f32]; 2], [rows, depth, wide]: [usize; 3], [line, stride]: [usize; 2]) {
+    let tiles = f32::tiles();
+    let panel = tiles.panel(wide);
+    assert!(wide.is_multiple_of(tiles.lanes) && sums.len() >= rows * wide);
+    assert!(u.len() >= (rows - 1) * line + depth && v.len() >= (depth - 1) * stride + wide);
+    let strips: SmallVec<[_; 16]> = strips(rows, tiles.rows).collect();
+    for column in (0..wide).step_by(panel) {
+        let columns = panel.min(wide - column);
+        let (widths, registers) = (tiles.widths(columns), tiles.in_line());
+        for &(row, height) in &strips {
+            // SAFETY: the operands and the result are as long as that, and rows are whole registers.
+            unsafe {
+                let lines = u.as_ptr().add(row * line);
+                let left = Left::new(height, |i| lines.wrapping_add(i * line));
+                let right = Right::Strided(v.as_ptr().add(column), stride);
+                let start = sums.as_mut_ptr().add(row * wide + column);
+                let to = Target { start, stride: wide, registers, widths, plus: Plus::Nothing };
+                (tiles.run)(height, columns / tiles.lanes, Inner::of(depth), left, right, to);
+            }
+        }
+    }
 }
 
 /// `out = conv(x, w) + bias`, all dense, where `kernel` gives the weights of a group's filter for a channel. Whether all
@@ -299,42 +384,42 @@ pub fn conv(
         });
     }
     let kernels = &*kernels;
-    let p = Parts { count: c.images * c.groups, groups: c.groups, channels, pixels: c.pixels() };
-    let (each, most) = (channels * grid.lattice.plane(), tiles(count, channels.max(filters)));
-    let blocks = count.div_ceil(most);
-    let memory = [channels, filters].map(|planes| Block { planes, wide: most }.len());
-    let (out, finite) = (SharedMut::new(out), AtomicBool::new(true));
-    for_parts(x, &grid.lattice, &p, par, |parts, laid_out| {
-        let tasks = parts.len() * blocks;
-        let own = memory[0] + memory[1];
-        let mut scratch = Scratch::<f32>::new(par.threads().min(tasks) * own);
-        par.for_each_in(tasks, &mut scratch, own, |own, task| {
-            let (i, first) = (task / blocks, task % blocks * most);
-            let (part, count) = (parts.start + i, most.min(count - first));
-            let (group, runs) = (part % c.groups, grid.runs(first, count));
-            let wide_block = count.next_multiple_of(MOST_LANES);
-            let [from, to] = [channels, filters].map(|planes| Block { planes, wide: wide_block });
-            let (points, sums) = own.split_at_mut(memory[0]);
-            let cells = &laid_out[i * each..];
-            // SAFETY: the transform checks what it reads and writes.
-            unsafe { f32::run(ToPoints { points, block: from, cells, grid: &grid, runs: &runs }) };
+    let (pixels, tiles) = (c.pixels(), f32::tiles());
+    let most = most_tiles(count, channels.max(filters));
+    let (blocks, strip) = (count.div_ceil(most), filters.min(STRIPS * tiles.rows));
+    let memory = [channels, strip].map(|planes| Block { planes, wide: most }.len());
+    let own = memory[0] + memory[1] + grid.cells(most);
+    let (parts, out, finite) = (c.images * c.groups, SharedMut::new(out), AtomicBool::new(true));
+    let mut scratch = Scratch::<f32>::new(par.threads().min(parts * blocks) * own);
+    par.for_each_in(parts * blocks, &mut scratch, own, |own, task| {
+        let (part, first) = (task / blocks, task % blocks * most);
+        let count = most.min(count - first);
+        let (group, runs) = (part % c.groups, grid.runs(first, count));
+        let block = Block { planes: channels, wide: count.next_multiple_of(MOST_LANES) };
+        let (points, rest) = own.split_at_mut(memory[0]);
+        let (sums, cells) = rest.split_at_mut(memory[1]);
+        let x = &x[part * channels * pixels..][..channels * pixels];
+        // SAFETY: the transform checks what it reads and writes.
+        unsafe { f32::run(ToPoints { points, block, x, cells, grid: &grid, runs: &runs }) };
+        for filter in (0..filters).step_by(strip) {
+            let to = Block { planes: strip.min(filters - filter), ..block };
             for point in 0..POINTS {
-                let u = Matrix::dense(&kernels[(group * POINTS + point) * filters * line..][..filters * line], line);
-                let (sums, beyond) = sums[point * to.point()..][..to.point()].split_at_mut(filters * wide_block);
+                let u = &kernels[((group * POINTS + point) * filters + filter) * line..][..to.planes * line];
+                let v = &points[point * block.point()..][..channels * block.wide];
+                let sums = &mut sums[point * to.point()..][..to.point()];
                 // Registers reach there, and are asked whether they are finite.
-                beyond.fill(0.0);
-                let v = from.matrix(points, point);
-                gemm::gemm(filters, channels, wide_block, u, v, sums, false, &Par::sequential());
+                sums[to.planes * block.wide..].fill(0.0);
+                multiply(sums, [u, v], [to.planes, channels, block.wide], [line, block.wide]);
             }
-            let start = part * filters * high * wide;
-            let bias = bias.map(|bias| &bias[group * filters..]);
+            let start = (part * filters + filter) * high * wide;
+            let bias = bias.map(|bias| &bias[group * filters + filter..]);
             let outputs =
                 ToOutput { out: &out, start, outputs: [high, wide], points: sums, block: to, bias, runs: &runs };
             // SAFETY: as above; each task has its own tiles.
             if !unsafe { f32::run(outputs) } {
                 finite.store(false, Ordering::Relaxed);
             }
-        });
+        }
     });
     finite.into_inner()
 }
@@ -435,7 +520,7 @@ mod tests {
         for (size, filters, padding) in SIZES {
             let (x, w, _, c) = sample(size, filters, padding);
             let grid = Grid::new(&c);
-            let wide = tiles(grid.down * grid.across, 32.max(filters));
+            let wide = most_tiles(grid.down * grid.across, 32.max(filters));
             let own: usize = [32, filters].iter().map(|&planes| Block { planes, wide }.len()).sum();
             Scratch::<f32>::new(own).fill(f32::NAN);
             let mut out = vec![0.0; c.images * c.groups * filters * c.positions()];

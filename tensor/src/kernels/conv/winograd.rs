@@ -17,8 +17,8 @@ use smallvec::SmallVec;
 
 use super::Conv;
 use crate::kernels::gemm::blocked::strips;
-use crate::kernels::gemm::pack;
 use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Target, Tiled};
+use crate::kernels::gemm::{Matrix, pack};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{MOST_LANES, Registers, Vector, VectorLoop, prefetch};
 use crate::kernels::window::Window;
@@ -39,6 +39,10 @@ const FEW_PLANES: usize = 16;
 /// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block.
 const BLOCK: usize = 48 << 10;
 const TILES: usize = 64;
+
+/// Most parts in which the gradient of a weight is summed, times the groups; and most elements of all of them.
+const TASKS: usize = 8;
+const PARTS: usize = 1 << 23;
 
 /// Most strips of filters that are summed at a time.
 const STRIPS: usize = 8;
@@ -328,25 +332,33 @@ fn of_kernel(g: &[f32; 9]) -> [f32; POINTS] {
     points
 }
 
-/// `sums = u v`, of `rows` by `depth` by `wide`.
-fn multiply(sums: &mut [f32], [u, v]: [&[f32]; 2], [rows, depth, wide]: [usize; 3], [line, stride]: [usize; 2]) {
+/// A matrix: numbers, and the distance from row to row.
+type Rows<'a> = (&'a [f32], usize);
+
+/// `sums = u v + plus`, of `rows` by `depth` by `columns`.
+fn multiply(
+    (sums, stride): (&mut [f32], usize),
+    (u, line): Rows<'_>,
+    (v, step): Rows<'_>,
+    [rows, depth, columns]: [usize; 3],
+    plus: Plus<f32>,
+) {
     let tiles = f32::tiles();
-    let panel = tiles.panel(wide);
-    assert!(wide.is_multiple_of(tiles.lanes) && sums.len() >= rows * wide);
-    assert!(u.len() >= (rows - 1) * line + depth && v.len() >= (depth - 1) * stride + wide);
-    let strips: SmallVec<[_; 16]> = strips(rows, tiles.rows).collect();
-    for column in (0..wide).step_by(panel) {
-        let columns = panel.min(wide - column);
-        let (widths, registers) = (tiles.widths(columns), tiles.in_line());
+    let (panel, strips) = (tiles.panel(columns), strips(rows, tiles.rows).collect::<SmallVec<[_; 16]>>());
+    assert!(columns <= stride && sums.len() >= (rows - 1) * stride + columns && u.len() >= (rows - 1) * line + depth);
+    assert!(v.len() >= (depth - 1) * step + columns.next_multiple_of(tiles.lanes));
+    for column in (0..columns).step_by(panel) {
+        let wide = panel.min(columns - column);
+        let (widths, registers) = (tiles.widths(wide), tiles.in_line());
         for &(row, height) in &strips {
-            // SAFETY: the operands and the result are as long as that, and rows are whole registers.
+            // SAFETY: the operands and the result are as long as that.
             unsafe {
                 let lines = u.as_ptr().add(row * line);
                 let left = Left::new(height, |i| lines.wrapping_add(i * line));
-                let right = Right::Strided(v.as_ptr().add(column), stride);
-                let start = sums.as_mut_ptr().add(row * wide + column);
-                let to = Target { start, stride: wide, registers, widths, plus: Plus::Nothing };
-                (tiles.run)(height, columns / tiles.lanes, Inner::of(depth), left, right, to);
+                let right = Right::Strided(v.as_ptr().add(column), step);
+                let start = sums.as_mut_ptr().add(row * stride + column);
+                let to = Target { start, stride, registers, widths, plus };
+                (tiles.run)(height, wide.div_ceil(tiles.lanes), Inner::of(depth), left, right, to);
             }
         }
     }
@@ -409,7 +421,8 @@ pub fn conv(
                 let sums = &mut sums[point * to.point()..][..to.point()];
                 // Registers reach there, and are asked whether they are finite.
                 sums[to.planes * block.wide..].fill(0.0);
-                multiply(sums, [u, v], [to.planes, channels, block.wide], [line, block.wide]);
+                let sizes = [to.planes, channels, block.wide];
+                multiply((sums, block.wide), (u, line), (v, block.wide), sizes, Plus::Nothing);
             }
             let start = (part * filters + filter) * high * wide;
             let bias = bias.map(|bias| &bias[group * filters + filter..]);
@@ -422,6 +435,162 @@ pub fn conv(
         }
     });
     finite.into_inner()
+}
+
+/// A row of `A g A'` of the tiles of some runs, where `g` is the gradient of their outputs, for all filters: for each of
+/// the row's points a line of filters for each tile. The last row and the last column are turned over.
+struct ToPointsOfGradient<'a> {
+    points: &'a mut [f32],
+    /// From one point to the next, and from tile to tile.
+    point: usize,
+    line: usize,
+    /// The number of the row.
+    row: usize,
+    /// For each output of the rows of tiles its gradient for all filters, in whole registers; then as many zeros.
+    g: &'a [f32],
+    filters: usize,
+    /// The sizes of a plane.
+    outputs: [usize; 2],
+    runs: &'a [Run],
+}
+
+impl VectorLoop<f32> for ToPointsOfGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = f32>>(self) {
+        let ToPointsOfGradient { points, point, line, row, g, filters, outputs: [high, wide], runs } = self;
+        let Some(first) = runs.first() else { return };
+        let width = filters.next_multiple_of(V::LANES);
+        let zeros = g.len() - width;
+        let count = runs.iter().map(|run| run.at + run.count).max().unwrap_or(0);
+        assert!(width <= line && count * line <= point && points.len() >= SIDE * point);
+        for run in runs {
+            for t in 0..run.count {
+                let (y, z) = (2 * run.row, 2 * (run.column + t));
+                let mut places = [zeros; 4];
+                for (k, place) in places.iter_mut().enumerate() {
+                    let (y, z) = (y + k / 2, z + k % 2);
+                    if y < high && z < wide {
+                        *place = ((y - 2 * first.row) * wide + z) * width;
+                    }
+                    assert!(*place <= zeros);
+                }
+                // SAFETY: a row of gradients begins at each place, and there is room for one at each point of the tile.
+                unsafe {
+                    let [upper, lower] = [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [0.0, 1.0]][row].map(|x| V::splat(x));
+                    let zero = V::splat(0.0);
+                    let to = points.as_mut_ptr().add((run.at + t) * line);
+                    for f in (0..width).step_by(V::LANES) {
+                        let [g0, g1, g2, g3] = places.map(|place| V::load(g.as_ptr().add(place + f)));
+                        let left = g2.mul_add(lower, g0.mul_add(upper, zero));
+                        let right = g3.mul_add(lower, g1.mul_add(upper, zero));
+                        let to = to.add(f);
+                        left.store(to);
+                        left.add(right).store(to.add(point));
+                        left.sub(right).store(to.add(2 * point));
+                        right.store(to.add(3 * point));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G' M G`, row by row, of sums whose last row and last column are turned over.
+fn to_kernel(m: &[f32; POINTS]) -> [f32; 9] {
+    let line = |[a, b, c, d]: [f32; SIDE]| [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) - d];
+    let columns = [0, 1, 2, 3].map(|j| line([m[j], m[SIDE + j], m[2 * SIDE + j], m[3 * SIDE + j]]));
+    let mut kernel = [0.0; 9];
+    for (i, kernel) in kernel.chunks_mut(3).enumerate() {
+        kernel.copy_from_slice(&line(columns.map(|column| column[i])));
+    }
+    kernel
+}
+
+/// The gradient of a convolution with respect to its weight, all dense. Whether all of it is finite; else it means
+/// nothing.
+///
+/// Blocks of tiles are summed in parts, and the parts in order: both depend on the sizes alone.
+pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> bool {
+    let grid = Grid::new(c);
+    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let (channels, filters, count) = (c.channels, c.filters, grid.down * grid.across);
+    let (pixels, positions) = (c.pixels(), c.positions());
+    // Whole rows of tiles, if they are not too long.
+    let most = most_tiles(count, channels.max(filters));
+    let most = if most < grid.across { most } else { most / grid.across * grid.across };
+    let blocks = count.div_ceil(most);
+    let block = |count: usize| Block { planes: channels, wide: count.next_multiple_of(MOST_LANES) };
+    // A row of filters for each tile, and for each output.
+    let (line, width) = (pack::line(filters), filters.next_multiple_of(f32::tiles().lanes));
+    let point = most * line;
+    let rows = 2 * (most.div_ceil(grid.across) + 1).min(grid.down);
+    let memory = [block(most).len(), SIDE * point, (rows * wide + 1) * width, grid.cells(most)];
+    let own = memory.iter().sum();
+    let (units, sums_each) = (c.images * blocks, POINTS * channels * filters);
+    let parts = (TASKS / c.groups).min(PARTS / (c.groups * sums_each)).clamp(1, units);
+    let per_part = units.div_ceil(parts);
+    let mut sums = Scratch::<f32>::new(parts * c.groups * sums_each);
+    {
+        let shared = SharedMut::new(&mut sums);
+        let mut scratch = Scratch::<f32>::new(par.threads().min(parts * c.groups) * own);
+        par.for_each_in(parts * c.groups, &mut scratch, own, |own, task| {
+            let (part, group) = (task / c.groups, task % c.groups);
+            // SAFETY: each task has its own sums.
+            let sums = unsafe { shared.range(task * sums_each..(task + 1) * sums_each) };
+            sums.fill(0.0);
+            let (points, rest) = own.split_at_mut(memory[0]);
+            let (of_gradient, rest) = rest.split_at_mut(memory[1]);
+            let (turned, cells) = rest.split_at_mut(memory[2]);
+            for unit in part * per_part..units.min((part + 1) * per_part) {
+                let (image, first) = (unit / blocks * c.groups + group, unit % blocks * most);
+                let count = most.min(count - first);
+                let (runs, block) = (grid.runs(first, count), block(count));
+                let x = &x[image * channels * pixels..][..channels * pixels];
+                // SAFETY: the transform checks what it reads and writes.
+                unsafe { f32::run(ToPoints { points, block, x, cells, grid: &grid, runs: &runs }) };
+                let (top, bottom) = (2 * runs[0].row, high.min(2 * runs[runs.len() - 1].row + 2));
+                let g = Matrix::dense(&g[image * filters * positions..][..filters * positions], positions);
+                let (outputs, lanes) = ((bottom - top) * wide, f32::tiles().lanes);
+                pack::panels(turned, g.from(0, top * wide).t(), outputs, filters, [width, lanes], &Par::sequential());
+                turned[outputs * width..][..width].fill(0.0);
+                for row in 0..SIDE {
+                    let (g, outputs) = (&turned[..(outputs + 1) * width], [high, wide]);
+                    let gradient =
+                        ToPointsOfGradient { points: of_gradient, point, line, row, g, filters, outputs, runs: &runs };
+                    // SAFETY: as above.
+                    unsafe { f32::run(gradient) };
+                    for column in 0..SIDE {
+                        let at = SIDE * row + column;
+                        let sums = &mut sums[at * channels * filters..][..channels * filters];
+                        let v = (&points[at * block.point()..][..channels * block.wide], block.wide);
+                        let g = (&of_gradient[column * point..][..point], line);
+                        multiply((sums, filters), v, g, [channels, count, filters], Plus::Target);
+                    }
+                }
+            }
+        });
+    }
+    let (sums, weights) = (&*sums, SharedMut::new(w));
+    let own = POINTS * filters;
+    let mut scratch = Scratch::<f32>::new(par.threads().min(c.groups * channels) * own);
+    par.for_each_in(c.groups * channels, &mut scratch, own, |own, task| {
+        let (group, channel) = (task / channels, task % channels);
+        own.fill(0.0);
+        for part in 0..parts {
+            for (at, own) in own.chunks_exact_mut(filters).enumerate() {
+                let line = ((part * c.groups + group) * POINTS + at) * channels + channel;
+                own.iter_mut().zip(&sums[line * filters..]).for_each(|(own, sum)| *own += sum);
+            }
+        }
+        for filter in 0..filters {
+            let start = ((group * filters + filter) * channels + channel) * 9;
+            // SAFETY: each task writes the weights of its own channel.
+            let weights = unsafe { weights.range(start..start + 9) };
+            weights.copy_from_slice(&to_kernel(&std::array::from_fn(|at| own[at * filters + filter])));
+        }
+    });
+    w.iter().all(|w| w.is_finite())
 }
 
 #[cfg(test)]
@@ -461,6 +630,30 @@ mod tests {
             (sum, size) = (sum + term, size + term.abs());
         }
         (sum, size)
+    }
+
+    /// The sum of a weight's gradient's terms, and that of their sizes.
+    fn definition_of_weight(x: &[f32], g: &[f32], c: &Conv, [filter, channel, i, j]: [usize; 4]) -> (f64, f64) {
+        let [_, high, wide] = &c.windows;
+        let (mut sum, mut size) = (0.0, 0.0);
+        let (group, filter) = (filter / c.filters, filter % c.filters);
+        for part in (0..c.images).map(|image| image * c.groups + group) {
+            let x = &x[(part * c.channels + channel) * c.pixels()..][..c.pixels()];
+            let g = &g[(part * c.filters + filter) * c.positions()..][..c.positions()];
+            for (y, z) in (0..high.output).flat_map(|y| (0..wide.output).map(move |z| (y, z))) {
+                let place = |at: usize, w: &Window| at.checked_sub(w.padding).filter(|&at| at < w.size);
+                let (Some(from), Some(at)) = (place(y + i, high), place(z + j, wide)) else { continue };
+                let term = x[from * wide.size + at] as f64 * g[y * wide.output + z] as f64;
+                (sum, size) = (sum + term, size + term.abs());
+            }
+        }
+        (sum, size)
+    }
+
+    /// A gradient of the outputs.
+    fn gradient(c: &Conv) -> Vec<f32> {
+        let count = c.images * c.groups * c.filters * c.positions();
+        (0..count as u32).map(|i| (i.wrapping_mul(2891336453) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
     fn places(c: &Conv) -> impl Iterator<Item = [usize; 4]> {
@@ -516,18 +709,70 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_of_the_weight_is_that_of_the_definition_with_the_same_bits_for_any_threads() {
+        for (size, filters, padding) in SIZES {
+            let (x, w, _, c) = sample(size, filters, padding);
+            let g = gradient(&c);
+            let runs = [1, 2, 3].map(|threads| {
+                let mut out = vec![f32::NAN; w.len()];
+                let par = with_threads(threads, Par::current);
+                assert!(weight_grad(&mut out, &x, &g, &c, &par));
+                out
+            });
+            assert!(runs.iter().all(|out| *out == runs[0]));
+            for (at, out) in runs[0].iter().enumerate() {
+                let at = [at / 9 / c.channels, at / 9 % c.channels, at % 9 / 3, at % 3];
+                let (want, size) = definition_of_weight(&x, &g, &c, at);
+                let error = (*out as f64 - want).abs();
+                assert!(error <= 4.0 * f32::EPSILON as f64 * size, "{c:?} {at:?}: {error} of {size}");
+            }
+        }
+    }
+
+    #[test]
     fn what_memory_held_before_does_not_make_results_look_not_finite() {
         for (size, filters, padding) in SIZES {
             let (x, w, _, c) = sample(size, filters, padding);
-            let grid = Grid::new(&c);
-            let wide = most_tiles(grid.down * grid.across, 32.max(filters));
-            let own: usize = [32, filters].iter().map(|&planes| Block { planes, wide }.len()).sum();
-            Scratch::<f32>::new(own).fill(f32::NAN);
-            let mut out = vec![0.0; c.images * c.groups * filters * c.positions()];
+            let g = gradient(&c);
+            // Whatever size is asked for, the pool has memory for it that holds numbers which are not finite.
+            let sizes = || (8..19).flat_map(|power| [4, 5, 6, 7].map(|quarters| quarters << power));
+            let stale = || {
+                let mut all: Vec<_> = sizes().map(Scratch::<f32>::new).collect();
+                all.iter_mut().for_each(|memory| memory.fill(f32::NAN));
+            };
+            let mut out = vec![0.0; g.len()];
             let kernel = |group: usize, filter: usize, channel: usize| {
                 *w[((group * filters + filter) * 32 + channel) * 9..].first_chunk().expect("9 weights")
             };
+            stale();
             assert!(conv(&mut out, &x, kernel, None, &c, &Par::sequential()), "{c:?}");
+            let mut out = vec![0.0; w.len()];
+            stale();
+            assert!(weight_grad(&mut out, &x, &g, &c, &Par::sequential()), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_reaches_the_weights_that_see_it() {
+        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let (mut x, w, _, c) = sample([14, 14], 32, 0);
+            let mut g = gradient(&c);
+            // In the first channel of the first group the corner, which one weight sees, and of the second group a filter.
+            (x[0], g[c.filters * c.positions() + 5]) = (bad, bad);
+            let mut out = vec![0.0; w.len()];
+            family::weight_grad(&mut out, &x, &g, &c, &Par::sequential());
+            for (at, out) in out.into_iter().enumerate() {
+                let at = [at / 9 / c.channels, at / 9 % c.channels, at % 9 / 3, at % 3];
+                let (want, size) = definition_of_weight(&x, &g, &c, at);
+                let sees = at[0] < 32 && at[1..] == [0, 0, 0] || at[0] == 32;
+                let same = match want.is_finite() {
+                    true => {
+                        (out as f64 - want).abs() <= 4.0 * f32::EPSILON as f64 * size || want.abs() > f32::MAX as f64
+                    }
+                    false => !out.is_finite() && out.is_nan() == want.is_nan(),
+                };
+                assert!(same && sees == (size > 1e30 || !want.is_finite()), "{bad}: {out} for {want} at {at:?}");
+            }
         }
     }
 

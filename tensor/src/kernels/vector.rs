@@ -430,3 +430,42 @@ run! {
     f32: f32_avx512 __m512, f32_avx2 __m256, 8;
     f64: f64_avx512 __m512d, f64_avx2 __m256d, 4;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The elements of two registers, in turn, and in turn and back.
+    struct Turns<T>(std::marker::PhantomData<T>);
+
+    impl<T: Copy + Default + PartialEq + std::fmt::Debug + num_traits::NumCast> VectorLoop<T> for Turns<T> {
+        type Output = ();
+        #[inline(always)]
+        unsafe fn run<V: Vector<Element = T>>(self) {
+            let number = |i: usize| T::from(i).expect("a small number");
+            let x: Vec<T> = (0..2 * V::LANES).map(number).collect();
+            let (mut turns, mut back) = (x.clone(), x.clone());
+            // SAFETY: each has two registers of elements.
+            unsafe {
+                let (a, b) = (V::load(x.as_ptr()), V::load(x.as_ptr().add(V::LANES)));
+                let [c, d] = a.interleave(b);
+                c.store(turns.as_mut_ptr());
+                d.store(turns.as_mut_ptr().add(V::LANES));
+                let [a, b] = c.deinterleave(d);
+                a.store(back.as_mut_ptr());
+                b.store(back.as_mut_ptr().add(V::LANES));
+            }
+            let want: Vec<T> = (0..2 * V::LANES).map(|i| number(i % 2 * V::LANES + i / 2)).collect();
+            assert_eq!((turns, back), (want, x));
+        }
+    }
+
+    #[test]
+    fn registers_are_interleaved_and_back() {
+        // SAFETY: the loop reads and writes memory of its own.
+        unsafe {
+            f32::run(Turns(std::marker::PhantomData));
+            f64::run(Turns(std::marker::PhantomData));
+        }
+    }
+}

@@ -4,6 +4,9 @@
 //! kernel, the outputs are `A' M A`, where `M` sums `U` times `V`, point by point, over the channels: 16 multiplications
 //! where the definition has 36. At each of the 16 points the sums of all tiles and filters are a matrix product.
 //!
+//! The gradient of the weight has the same points. With the gradient `g` of a tile's outputs it is `G' M G`, where `M`
+//! sums `B' d B` times `A g A'`, point by point, over the tiles.
+//!
 //! A rounding error is relative to the largest numbers of a tile rather than to the terms of each output, and a number
 //! that is not finite reaches outputs that do not see it. So single precision alone goes this way, and where a result is
 //! not finite the caller computes all by the definition.
@@ -36,8 +39,10 @@ const CACHE_LINE: usize = 16;
 const FEW_TILES: usize = 48;
 const FEW_PLANES: usize = 16;
 
-/// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block.
+/// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block. For the
+/// gradient of the weight more of them: sums are read and written once for each block.
 const BLOCK: usize = 48 << 10;
+const BLOCK_OF_WEIGHT: usize = 96 << 10;
 const TILES: usize = 64;
 
 /// Most parts in which the gradient of a weight is summed, times the groups; and most elements of all of them.
@@ -47,7 +52,7 @@ const PARTS: usize = 1 << 23;
 /// Most strips of filters that are summed at a time.
 const STRIPS: usize = 8;
 
-/// Whether a convolution, and its gradient with respect to the input, are quicker this way.
+/// Whether a convolution and its gradients are quicker this way.
 pub fn takes(c: &Conv) -> bool {
     let [deep, high, wide] = &c.windows;
     let near = |w: &Window| (w.kernel, w.stride, w.dilation) == (3, 1, 1) && w.padding < 3;
@@ -82,7 +87,7 @@ struct Run {
 
 impl Grid {
     fn new(c: &Conv) -> Grid {
-        let [_, high, wide] = c.windows.clone();
+        let [_, high, wide] = c.windows;
         Grid { down: high.output.div_ceil(2), across: wide.output.div_ceil(2), high, wide }
     }
 
@@ -127,9 +132,9 @@ impl Block {
     }
 }
 
-/// Tiles in a block of an image of `count` tiles, whose blocks have at most so many planes.
-fn most_tiles(count: usize, planes: usize) -> usize {
-    (BLOCK / (POINTS * planes)).max(TILES).min(count).next_multiple_of(MOST_LANES)
+/// Tiles in a block of so many elements, of an image of `count` tiles, whose blocks have at most so many planes.
+fn most_tiles(elements: usize, count: usize, planes: usize) -> usize {
+    (elements / (POINTS * planes)).max(TILES).min(count).next_multiple_of(MOST_LANES)
 }
 
 /// Lays out rows of pixels, counted with the padding: of each those at even places, then those at odd ones. What a
@@ -141,6 +146,9 @@ fn most_tiles(count: usize, planes: usize) -> usize {
 unsafe fn lay_out<V: Vector<Element = f32>>(cells: &mut [f32], x: &[f32], grid: &Grid, rows: Range<usize>) {
     let (Window { size: high, padding: above, .. }, Window { size, padding, .. }) = (grid.high, grid.wide);
     let stretch = grid.stretch();
+    // Where the cells of the pixels at even and at odd places of the image begin, and their pixels.
+    let [even, odd] = [padding % 2 * stretch, (padding + 1) % 2 * stretch];
+    let [evens, odds] = [even + padding / 2, odd + padding.div_ceil(2)];
     for (cells, y) in cells.chunks_exact_mut(2 * stretch).zip(rows) {
         let Some(y) = y.checked_sub(above).filter(|&y| y < high) else {
             cells.fill(0.0);
@@ -149,8 +157,6 @@ unsafe fn lay_out<V: Vector<Element = f32>>(cells: &mut [f32], x: &[f32], grid: 
         let x = &x[y * size..][..size];
         // The first cells, and those from the last pixel on, show the padding.
         (cells[0], cells[stretch]) = (0.0, 0.0);
-        let evens = padding % 2 * stretch + padding / 2;
-        let odds = (padding + 1) % 2 * stretch + padding.div_ceil(2);
         for m in (0..size).step_by(2 * V::LANES) {
             let (from, left) = (x[m..].as_ptr(), size - m);
             // SAFETY: so many pixels are left, and there is room for a register.
@@ -166,11 +172,8 @@ unsafe fn lay_out<V: Vector<Element = f32>>(cells: &mut [f32], x: &[f32], grid: 
                 b.store(cells[odds + m / 2..][..V::LANES].as_mut_ptr());
             }
         }
-        let ends = [evens + size.div_ceil(2), odds + size / 2];
-        for (stretch, end) in [evens, odds].map(|at| at / stretch * stretch).into_iter().zip(ends) {
-            for cell in end..(stretch + grid.across + 1).max(end) {
-                cells[cell] = 0.0;
-            }
+        for cell in (evens + size.div_ceil(2)..=even + grid.across).chain(odds + size / 2..=odd + grid.across) {
+            cells[cell] = 0.0;
         }
     }
 }
@@ -397,7 +400,7 @@ pub fn conv(
     }
     let kernels = &*kernels;
     let (pixels, tiles) = (c.pixels(), f32::tiles());
-    let most = most_tiles(count, channels.max(filters));
+    let most = most_tiles(BLOCK, count, channels.max(filters));
     let (blocks, strip) = (count.div_ceil(most), filters.min(STRIPS * tiles.rows));
     let memory = [channels, strip].map(|planes| Block { planes, wide: most }.len());
     let own = memory[0] + memory[1] + grid.cells(most);
@@ -437,8 +440,8 @@ pub fn conv(
     finite.into_inner()
 }
 
-/// A row of `A g A'` of the tiles of some runs, where `g` is the gradient of their outputs, for all filters: for each of
-/// the row's points a line of filters for each tile. The last row and the last column are turned over.
+/// A row of `A g A'` of the tiles of some runs, for all filters: for each of the row's points a line of filters for each
+/// tile. The signs of the last row and of the last column are turned over.
 struct ToPointsOfGradient<'a> {
     points: &'a mut [f32],
     /// From one point to the next, and from tile to tile.
@@ -496,14 +499,16 @@ impl VectorLoop<f32> for ToPointsOfGradient<'_> {
     }
 }
 
-/// `G' M G`, row by row, of sums whose last row and last column are turned over.
+/// `G' M G`, row by row, where the signs of the last row and of the last column of `M` are turned over.
 fn to_kernel(m: &[f32; POINTS]) -> [f32; 9] {
     let line = |[a, b, c, d]: [f32; SIDE]| [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) - d];
-    let columns = [0, 1, 2, 3].map(|j| line([m[j], m[SIDE + j], m[2 * SIDE + j], m[3 * SIDE + j]]));
-    let mut kernel = [0.0; 9];
-    for (i, kernel) in kernel.chunks_mut(3).enumerate() {
-        kernel.copy_from_slice(&line(columns.map(|column| column[i])));
+    let mut columns = [[0.0; SIDE]; 3];
+    for j in 0..SIDE {
+        let column = line([m[j], m[SIDE + j], m[2 * SIDE + j], m[3 * SIDE + j]]);
+        columns.iter_mut().zip(column).for_each(|(row, k)| row[j] = k);
     }
+    let mut kernel = [0.0; 9];
+    kernel.as_chunks_mut::<3>().0.iter_mut().zip(columns).for_each(|(kernel, row)| *kernel = line(row));
     kernel
 }
 
@@ -517,7 +522,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> 
     let (channels, filters, count) = (c.channels, c.filters, grid.down * grid.across);
     let (pixels, positions) = (c.pixels(), c.positions());
     // Whole rows of tiles, if they are not too long.
-    let most = most_tiles(count, channels.max(filters));
+    let most = most_tiles(BLOCK_OF_WEIGHT, count, channels.max(filters));
     let most = if most < grid.across { most } else { most / grid.across * grid.across };
     let blocks = count.div_ceil(most);
     let block = |count: usize| Block { planes: channels, wide: count.next_multiple_of(MOST_LANES) };
@@ -530,6 +535,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> 
     let (units, sums_each) = (c.images * blocks, POINTS * channels * filters);
     let parts = (TASKS / c.groups).min(PARTS / (c.groups * sums_each)).clamp(1, units);
     let per_part = units.div_ceil(parts);
+    let parts = units.div_ceil(per_part);
     let mut sums = Scratch::<f32>::new(parts * c.groups * sums_each);
     {
         let shared = SharedMut::new(&mut sums);
@@ -538,7 +544,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> 
             let (part, group) = (task / c.groups, task % c.groups);
             // SAFETY: each task has its own sums.
             let sums = unsafe { shared.range(task * sums_each..(task + 1) * sums_each) };
-            sums.fill(0.0);
+            let mut plus = Plus::Nothing;
             let (points, rest) = own.split_at_mut(memory[0]);
             let (of_gradient, rest) = rest.split_at_mut(memory[1]);
             let (turned, cells) = rest.split_at_mut(memory[2]);
@@ -565,9 +571,10 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> 
                         let sums = &mut sums[at * channels * filters..][..channels * filters];
                         let v = (&points[at * block.point()..][..channels * block.wide], block.wide);
                         let g = (&of_gradient[column * point..][..point], line);
-                        multiply((sums, filters), v, g, [channels, count, filters], Plus::Target);
+                        multiply((sums, filters), v, g, [channels, count, filters], plus);
                     }
                 }
+                plus = Plus::Target;
             }
         });
     }
@@ -599,12 +606,12 @@ mod tests {
     use crate::kernels::conv as family;
     use crate::with_threads;
 
-    /// An image, a weight, a bias and the sizes: two images of two groups of 32 channels.
+    /// An image, a weight, a bias and the sizes: three images of two groups of 32 channels.
     fn sample(size: [usize; 2], filters: usize, padding: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>, Conv) {
         let window =
             |size: usize| Window { size, kernel: 3, stride: 1, padding, dilation: 1, output: size + 2 * padding - 2 };
         let windows = [Window::NONE, window(size[0]), window(size[1])];
-        let c = Conv { images: 2, groups: 2, channels: 32, filters, windows };
+        let c = Conv { images: 3, groups: 2, channels: 32, filters, windows };
         let mut state = 1u32;
         let mut numbers = |n: usize| -> Vec<f32> {
             let next = || {

@@ -4,7 +4,7 @@
 //! registers ([`sweep`]), also those of the gradient with respect to the input, which is a convolution with the kernel
 //! turned over for every phase of the stride; and the gradient with respect to the weight is a sum of products along the
 //! outputs ([`weight`]). Where every channel has a filter of its own, that is done row by row ([`depthwise`]); kernels of
-//! 3 by 3 over many channels in single precision go by fewer products, in all three ([`winograd`]). A kernel that looks at single
+//! 3 by 3 over many channels in single precision go by fewer products ([`winograd`]). A kernel that looks at single
 //! pixels is a matrix product as it is.
 
 mod depthwise;

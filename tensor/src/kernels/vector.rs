@@ -63,10 +63,34 @@ pub trait Vector: Copy {
     /// # Safety
     /// As [`splat`](Self::splat).
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// The elements of two registers in turn: those of the lower halves, and of the upper ones.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat).
+    unsafe fn interleave(self, other: Self) -> [Self; 2];
+
+    /// The reverse: of the elements of two registers, one after the other, those at even places and those at odd ones.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat).
+    unsafe fn deinterleave(self, other: Self) -> [Self; 2];
 }
 
 /// Most lanes of a register, over all instruction sets and precisions.
 pub const MOST_LANES: usize = 16;
+
+/// Has the cache line at a place brought into the first cache.
+#[inline(always)]
+pub fn prefetch<T>(at: *const T) {
+    // SAFETY: a hint, which reads nothing; SSE is part of the target.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
 
 /// The sum of a register's lanes, one after the other.
 ///
@@ -84,7 +108,7 @@ pub unsafe fn sum_of_lanes<V: Vector<Element: std::ops::AddAssign>>(register: V)
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
-    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $store_first:ident $add:ident $sub:ident $mul_add:ident;)*) => {$(
+    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $store_first:ident $add:ident $sub:ident $mul_add:ident $interleave:ident $deinterleave:ident;)*) => {$(
         impl Vector for $register {
             type Element = $t;
             const LANES: usize = $lanes;
@@ -128,6 +152,16 @@ macro_rules! registers {
                 // SAFETY: as above.
                 unsafe { $mul_add(self, a, b) }
             }
+            #[inline(always)]
+            unsafe fn interleave(self, other: Self) -> [Self; 2] {
+                // SAFETY: as above.
+                unsafe { $interleave(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn deinterleave(self, other: Self) -> [Self; 2] {
+                // SAFETY: as above.
+                unsafe { $deinterleave(self, other) }
+            }
         }
     )*};
 }
@@ -135,13 +169,13 @@ macro_rules! registers {
 #[cfg(target_arch = "x86_64")]
 registers! {
     __m512: 16 f32, _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps
-        mask16 _mm512_maskz_loadu_ps _mm512_mask_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_fmadd_ps;
+        mask16 _mm512_maskz_loadu_ps _mm512_mask_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_fmadd_ps interleave_512_ps deinterleave_512_ps;
     __m512d: 8 f64, _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd
-        mask8 _mm512_maskz_loadu_pd _mm512_mask_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_fmadd_pd;
+        mask8 _mm512_maskz_loadu_pd _mm512_mask_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_fmadd_pd interleave_512_pd deinterleave_512_pd;
     __m256: 8 f32, _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps
-        lanes32 load_ps store_ps _mm256_add_ps _mm256_sub_ps _mm256_fmadd_ps;
+        lanes32 load_ps store_ps _mm256_add_ps _mm256_sub_ps _mm256_fmadd_ps interleave_256_ps deinterleave_256_ps;
     __m256d: 4 f64, _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd
-        lanes64 load_pd store_pd _mm256_add_pd _mm256_sub_pd _mm256_fmadd_pd;
+        lanes64 load_pd store_pd _mm256_add_pd _mm256_sub_pd _mm256_fmadd_pd interleave_256_pd deinterleave_256_pd;
 }
 
 /// The masks of the first `n` lanes, as each instruction set has them.
@@ -199,6 +233,70 @@ mod masks {
 #[cfg(target_arch = "x86_64")]
 use masks::*;
 
+/// How each instruction set brings the elements of two registers in turn, and back.
+#[cfg(target_arch = "x86_64")]
+mod turns {
+    use super::*;
+
+    macro_rules! avx2 {
+        ($interleave:ident $deinterleave:ident $register:ty: $low:ident $high:ident $halves:ident, $even:expr, $odd:expr) => {
+            /// # Safety
+            /// The machine has AVX2.
+            #[inline(always)]
+            pub unsafe fn $interleave(a: $register, b: $register) -> [$register; 2] {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let (low, high) = ($low(a, b), $high(a, b));
+                    [$halves::<0x20>(low, high), $halves::<0x31>(low, high)]
+                }
+            }
+
+            /// # Safety
+            /// The machine has AVX2.
+            #[inline(always)]
+            pub unsafe fn $deinterleave(a: $register, b: $register) -> [$register; 2] {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let (low, high) = ($halves::<0x20>(a, b), $halves::<0x31>(a, b));
+                    [$even(low, high), $odd(low, high)]
+                }
+            }
+        };
+    }
+    avx2!(interleave_256_ps deinterleave_256_ps __m256: _mm256_unpacklo_ps _mm256_unpackhi_ps _mm256_permute2f128_ps,
+        _mm256_shuffle_ps::<0b10_00_10_00>, _mm256_shuffle_ps::<0b11_01_11_01>);
+    avx2!(interleave_256_pd deinterleave_256_pd __m256d: _mm256_unpacklo_pd _mm256_unpackhi_pd _mm256_permute2f128_pd,
+        _mm256_unpacklo_pd, _mm256_unpackhi_pd);
+
+    macro_rules! avx512 {
+        ($interleave:ident $deinterleave:ident $register:ty: $lanes:literal $place:ty, $load:ident $pick:ident) => {
+            /// # Safety
+            /// The machine has AVX-512.
+            #[inline(always)]
+            pub unsafe fn $interleave(a: $register, b: $register) -> [$register; 2] {
+                let low: [$place; $lanes] = std::array::from_fn(|i| (i / 2 + i % 2 * $lanes) as $place);
+                let high = low.map(|place| place + $lanes / 2);
+                // SAFETY: the caller's promise, and there are as many places as lanes.
+                unsafe { [$pick(a, $load(low.as_ptr().cast()), b), $pick(a, $load(high.as_ptr().cast()), b)] }
+            }
+
+            /// # Safety
+            /// The machine has AVX-512.
+            #[inline(always)]
+            pub unsafe fn $deinterleave(a: $register, b: $register) -> [$register; 2] {
+                let even: [$place; $lanes] = std::array::from_fn(|i| 2 * i as $place);
+                let odd = even.map(|place| place + 1);
+                // SAFETY: as above.
+                unsafe { [$pick(a, $load(even.as_ptr().cast()), b), $pick(a, $load(odd.as_ptr().cast()), b)] }
+            }
+        };
+    }
+    avx512!(interleave_512_ps deinterleave_512_ps __m512: 16 i32, _mm512_loadu_si512 _mm512_permutex2var_ps);
+    avx512!(interleave_512_pd deinterleave_512_pd __m512d: 8 i64, _mm512_loadu_si512 _mm512_permutex2var_pd);
+}
+#[cfg(target_arch = "x86_64")]
+use turns::*;
+
 /// Two registers of 16 bytes, as every processor has, in plain code.
 #[derive(Clone, Copy)]
 pub struct Plain<T, const N: usize>([T; N]);
@@ -248,6 +346,20 @@ macro_rules! plain {
                     true => self.0[i].mul_add(a.0[i], b.0[i]),
                     false => self.0[i] * a.0[i] + b.0[i],
                 }))
+            }
+            #[inline(always)]
+            unsafe fn interleave(self, other: Self) -> [Self; 2] {
+                let half = |from: usize| {
+                    Plain(std::array::from_fn(|i| [self, other][i % 2].0[from + i / 2]))
+                };
+                [half(0), half($lanes / 2)]
+            }
+            #[inline(always)]
+            unsafe fn deinterleave(self, other: Self) -> [Self; 2] {
+                let every = |from: usize| {
+                    Plain(std::array::from_fn(|i| [self, other][2 * i / $lanes].0[2 * i % $lanes + from]))
+                };
+                [every(0), every(1)]
             }
         }
     )*};
@@ -317,4 +429,43 @@ macro_rules! run {
 run! {
     f32: f32_avx512 __m512, f32_avx2 __m256, 8;
     f64: f64_avx512 __m512d, f64_avx2 __m256d, 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The elements of two registers, in turn, and in turn and back.
+    struct Turns<T>(std::marker::PhantomData<T>);
+
+    impl<T: Copy + Default + PartialEq + std::fmt::Debug + num_traits::NumCast> VectorLoop<T> for Turns<T> {
+        type Output = ();
+        #[inline(always)]
+        unsafe fn run<V: Vector<Element = T>>(self) {
+            let number = |i: usize| T::from(i).expect("a small number");
+            let x: Vec<T> = (0..2 * V::LANES).map(number).collect();
+            let (mut turns, mut back) = (x.clone(), x.clone());
+            // SAFETY: each has two registers of elements.
+            unsafe {
+                let (a, b) = (V::load(x.as_ptr()), V::load(x.as_ptr().add(V::LANES)));
+                let [c, d] = a.interleave(b);
+                c.store(turns.as_mut_ptr());
+                d.store(turns.as_mut_ptr().add(V::LANES));
+                let [a, b] = c.deinterleave(d);
+                a.store(back.as_mut_ptr());
+                b.store(back.as_mut_ptr().add(V::LANES));
+            }
+            let want: Vec<T> = (0..2 * V::LANES).map(|i| number(i % 2 * V::LANES + i / 2)).collect();
+            assert_eq!((turns, back), (want, x));
+        }
+    }
+
+    #[test]
+    fn registers_are_interleaved_and_back() {
+        // SAFETY: the loop reads and writes memory of its own.
+        unsafe {
+            f32::run(Turns(std::marker::PhantomData));
+            f64::run(Turns(std::marker::PhantomData));
+        }
+    }
 }

@@ -261,6 +261,13 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
 pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) {
     assert_eq!(w.len(), c.groups * c.filters * c.taps(), "the weight has another size");
     assert_eq!(g.len(), c.images * c.groups * c.filters * c.positions(), "the gradient has another size");
+    if winograd::takes(c)
+        && let (false, Some(w), Some(x), Some(g)) =
+            (w.is_empty() || g.is_empty(), singles_mut(w), singles(x), singles(g))
+        && winograd::weight_grad(w, x, g, c, par)
+    {
+        return;
+    }
     w.fill(T::default());
     if w.is_empty() || g.is_empty() {
         return;

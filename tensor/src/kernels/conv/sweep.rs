@@ -17,11 +17,11 @@ use crate::par::{Par, SharedMut};
 /// Elements of images that are laid out at a time.
 const LAID_OUT: usize = 1 << 22;
 
-/// Tiles along the outputs, and strips of output channels, in a task; and the number of tasks below which there are
-/// fewer.
+/// Tiles along the outputs, and strips of output channels, in a task; and the number of tasks for each thread below
+/// which there are fewer.
 const PANELS: usize = 16;
 const STRIPS: usize = 8;
-const TASKS: usize = 8;
+const TASKS: usize = 4;
 
 /// Where the outputs of a sweep go: of a plane of `elements`, every `steps` from `first` on.
 pub struct Place {
@@ -215,7 +215,7 @@ pub fn sweep<T: Sums>(
         let tasks = |wide: usize, high: usize| {
             parts.len() * panels.len().div_ceil(wide) * k.filters.div_ceil(high * tiles.rows)
         };
-        while tasks(wide, high) < TASKS && wide + high > 2 {
+        while tasks(wide, high) < TASKS * par.threads() && wide + high > 2 {
             if wide > 1 { wide = wide.div_ceil(2) } else { high = high.div_ceil(2) }
         }
         let (across, down) = (panels.len().div_ceil(wide), k.filters.div_ceil(high * tiles.rows));

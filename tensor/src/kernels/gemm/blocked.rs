@@ -23,8 +23,8 @@ const ROWS: usize = 192;
 /// Strips of that many rows in the highest tiles, and those that are left.
 const MOST_STRIPS: usize = 36;
 
-/// The number of tasks below which blocks become smaller.
-const TASKS: usize = 8;
+/// The number of tasks for each thread below which blocks become smaller.
+const TASKS: usize = 4;
 
 /// Elements of the right operand that are brought into the first cache while one of the left is turned.
 const TURNING: usize = 8;
@@ -63,7 +63,7 @@ impl<T: Tiled> Plan<T> {
         // right operand again.
         let weight = if p.a.column_stride == 1 { 1 } else { TURNING };
         // How the result is cut leaves each of its elements the same sum.
-        while par.threads() > 1 && tasks(strips, panels) < TASKS && strips + panels > 2 {
+        while par.threads() > 1 && tasks(strips, panels) < TASKS * par.threads() && strips + panels > 2 {
             match panels == 1 || strips > 1 && strips * tiles.rows * weight > panels * wide {
                 true => strips = strips.div_ceil(2),
                 false => panels = panels.div_ceil(2),

@@ -11,6 +11,9 @@ use crate::shape::Shape;
 /// Elements that are brought into dense form at a time: with those of other operands they stay in the nearest cache.
 const STRETCH: usize = 1024;
 
+/// Elements at a time of what need not be brought there.
+pub(super) const LONG_STRETCH: usize = 4096;
+
 /// Shorter runs are loaded several at a time.
 const SHORTEST_RUN: usize = 256;
 
@@ -72,8 +75,13 @@ impl<'a, T: Element> Operand<'a, T> {
     }
 
     /// Whether runs are long and each repeats one element.
-    fn repeats(&self) -> bool {
+    pub(super) fn repeats(&self) -> bool {
         matches!(self.order, Order::Runs) && self.joint.inner_strides[0] == 0 && self.joint.inner >= SHORTEST_RUN
+    }
+
+    /// Whether elements of a run are neighbours, and in the precision that kernels compute in.
+    fn is_read_in_place(&self) -> bool {
+        self.joint.inner_strides[0] == 1 && T::direct(self.x).is_some()
     }
 
     /// The matrices, where the operand lies as large ones that are transposed.
@@ -105,6 +113,7 @@ impl<'a, T: Element> Operand<'a, T> {
             // What is repeated is written once for each run.
             _ if self.repeats() => Some(self.joint.inner.min(STRETCH)),
             (Order::Runs, unit @ SHORTEST_RUN..=STRETCH) => Some(unit),
+            (Order::Runs, unit @ SHORTEST_RUN..=LONGEST_RUN) if self.is_read_in_place() => Some(unit.min(LONG_STRETCH)),
             (Order::Runs, _) => Some(STRETCH),
             (_, unit) => Some(STRETCH.next_multiple_of(unit)),
         }

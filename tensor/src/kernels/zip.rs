@@ -4,7 +4,7 @@ use crate::dtype::Element;
 use crate::kernels::copy::gather_par;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
-use crate::kernels::operand::{Operand, Scratch, Stretch};
+use crate::kernels::operand::{LONG_STRETCH, Operand, Scratch, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
@@ -141,7 +141,8 @@ pub fn zip<T: Element, O: Element>(
         }
     };
     let stretch = match [xs.is_dense(), ys.is_dense()] {
-        // A dense operand has no need of its own.
+        // A dense operand has no need of its own, and a number is not repeated.
+        [true, _] if by_number.is_some() && ys.repeats() => ys.unit().clamp(y_stretch, LONG_STRETCH),
         [true, _] => y_stretch,
         [_, true] => x_stretch,
         _ => x_stretch.max(y_stretch),

@@ -5,8 +5,8 @@
 //! turned over for every phase of the stride; and the gradient with respect to the weight is a sum of products along the
 //! outputs ([`weight`]). Where every channel has a filter of its own, that is done row by row ([`depthwise`]); kernels of
 //! 3 by 3 over many channels in single precision go by fewer products ([`winograd`]); the gradient of an input of few
-//! channels is a matrix product that is folded together ([`fold`]). A kernel that looks at single
-//! pixels is a matrix product as it is.
+//! channels is a matrix product that is folded together ([`fold`]). A kernel that looks at single pixels is a matrix
+//! product as it is.
 
 mod depthwise;
 mod fold;
@@ -189,7 +189,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
             par,
         );
     }
-    if !c.is_depthwise() && fold::takes(c) {
+    if fold::takes(c) {
         return fold::transposed(x, g, w, bias, c, par);
     }
     if winograd::takes(c)

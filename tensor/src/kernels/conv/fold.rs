@@ -23,6 +23,9 @@ const FILTERS: usize = 8;
 /// Elements of the product at a time, so that they stay in the second cache.
 const BLOCK: usize = 1 << 16;
 
+/// Fewest outputs at a time.
+const LEAST: usize = 64;
+
 /// Whether [`transposed`] is the quickest way.
 pub fn takes(c: &Conv) -> bool {
     c.channels <= CHANNELS && c.filters >= FILTERS
@@ -34,21 +37,25 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     let seen = Lattice::new(c).axes.each_ref().map(|axis| axis.seen());
     let [deep, high, wide] = c.windows.each_ref().map(|w| w.output);
     let (rows, pixels) = (deep * high, c.pixels());
-    let at_a_time = (BLOCK / (taps * wide).max(1)).clamp(1, rows.max(1));
+    // Some rows of outputs at a time, or a part of one.
+    let across = (BLOCK / taps).clamp(LEAST.min(wide), wide).max(1);
+    let down = if across < wide { 1 } else { (BLOCK / (taps * across)).clamp(1, rows.max(1)) };
     let part = |number: usize, x: &mut [T], products: &mut [T], par: &Par| {
         let group = number % c.groups;
         fill(x, bias.map(|bias| &bias[group * c.channels..][..c.channels]), c.channels, pixels);
         let w = Matrix::dense(&w[group * c.filters * taps..][..c.filters * taps], taps).t();
         let g = Matrix::dense(&g[number * c.filters * positions..][..c.filters * positions], positions);
-        for row in (0..rows).step_by(at_a_time) {
-            let rows = row..rows.min(row + at_a_time);
-            let columns = rows.len() * wide;
-            let products = &mut products[..taps * columns];
-            gemm::gemm(taps, c.filters, columns, w, g.from(0, row * wide), products, false, par);
-            simd::run(Add { x, products, rows, seen: &seen, c });
+        for (row, column) in
+            (0..rows).step_by(down).flat_map(|row| (0..wide).step_by(across).map(move |column| (row, column)))
+        {
+            let (rows, columns) = (row..rows.min(row + down), column..wide.min(column + across));
+            let count = rows.len() * columns.len();
+            let products = &mut products[..taps * count];
+            gemm::gemm(taps, c.filters, count, w, g.from(0, row * wide + column), products, false, par);
+            simd::run(Add { x, products, rows, columns, seen: &seen, c });
         }
     };
-    let own = taps * at_a_time * wide;
+    let own = taps * down * across;
     if parts == 1 {
         return part(0, x, &mut Scratch::<T>::new(own), par);
     }
@@ -62,11 +69,12 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     });
 }
 
-/// Adds the products of some rows of outputs, a line for each channel and position of the kernel.
+/// Adds the products of some rows of outputs, or of a part of one: a line for each channel and position of the kernel.
 struct Add<'a, T> {
     x: &'a mut [T],
     products: &'a [T],
     rows: Range<usize>,
+    columns: Range<usize>,
     /// The outputs that meet a pixel by each position of the kernel, along each axis.
     seen: &'a [SmallVec<[Range<usize>; 8]>; 3],
     c: &'a Conv,
@@ -76,9 +84,9 @@ impl<T: Sums> Loop for Add<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Add { x, products, rows, seen, c } = self;
+        let Add { x, products, rows, columns, seen, c } = self;
         let [deep, high, wide] = &c.windows;
-        let width = wide.output;
+        let width = columns.len();
         let lines = products.chunks_exact(rows.len() * width);
         let area = deep.kernel * high.kernel * wide.kernel;
         for (line, products) in lines.enumerate() {
@@ -87,7 +95,8 @@ impl<T: Sums> Loop for Add<'_, T> {
             let met = |axis: usize, w: &Window, o: usize| {
                 seen[axis][taps[axis]].contains(&o).then(|| o * w.stride + taps[axis] * w.dilation - w.padding)
             };
-            let across = seen[2][taps[2]].clone();
+            let seen_across = &seen[2][taps[2]];
+            let across = seen_across.start.max(columns.start)..seen_across.end.min(columns.end);
             if across.is_empty() {
                 continue;
             }
@@ -97,7 +106,7 @@ impl<T: Sums> Loop for Add<'_, T> {
                     continue;
                 };
                 let start = ((channel * deep.size + z) * high.size + y) * wide.size + first;
-                let products = &products[across.clone()];
+                let products = &products[across.start - columns.start..][..across.len()];
                 match wide.stride {
                     1 => x[start..start + products.len()].iter_mut().zip(products).for_each(|(x, &v)| *x += v),
                     stride => x[start..].iter_mut().step_by(stride).zip(products).for_each(|(x, &v)| *x += v),
@@ -158,6 +167,8 @@ mod tests {
             (1, 2, 1, 9, two(window(10, 5, 1, 0, 1), window(6, 2, 1, 1, 1))),
             (3, 1, 2, 8, two(window(9, 3, 2, 1, 1), window(13, 3, 3, 2, 2))),
             (1, 1, 3, 8, two(window(45, 5, 1, 2, 1), window(60, 5, 1, 2, 1))),
+            (1, 1, 3, 8, two(window(2, 1, 1, 0, 1), window(1000, 25, 1, 12, 1))),
+            (1, 1, 1, 8, two(window(1, 1, 1, 0, 1), window(3000, 1100, 2, 700, 1))),
             (2, 1, 2, 8, [window(5, 2, 2, 1, 1), window(6, 3, 1, 0, 2), window(7, 4, 1, 3, 1)]),
         ] {
             let c = Conv { images, groups, channels, filters, windows };

@@ -244,3 +244,40 @@ fn operands_that_repeat_along_long_rows() {
         }
     }
 }
+
+#[test]
+fn rows_that_are_read_where_they_lie() {
+    // Rows of less than a stretch, of one, of more, and of more than a long one; each the inner part of a longer row.
+    for length in [300, 1024, 2500, 5003, 40_000] {
+        let draw = |seed, shape: [usize; 3]| {
+            let values: Vec<f64> = noise(seed, shape.iter().product(), 1000).iter().map(|&v| v as f64).collect();
+            Tensor::from_slice(&values, shape)
+        };
+        let wide = draw(30, [2, 3, length + 12]);
+        let inner = wide.narrow(2, 5, length);
+        let values: Vec<f64> =
+            wide.to_vec::<f64>().chunks(length + 12).flat_map(|row| row[5..5 + length].to_vec()).collect();
+        let (row, other) = (draw(31, [1, 1, length]), draw(32, [2, 3, length]));
+        let (rows, others) = (row.to_vec::<f64>().repeat(6), other.to_vec::<f64>());
+        let zipped = |x: &[f64], y: &[f64]| -> Vec<f64> { x.iter().zip(y).map(|(x, y)| x - y).collect() };
+        for dtype in [DType::F64, DType::F32, DType::F16] {
+            let [inner, row, other] = [&inner, &row, &other].map(|t| t.to_dtype(dtype));
+            let values_of = |t: Tensor| t.into_any().to_f64_vec();
+            // Whole numbers below 1000 and their differences are exact in all three.
+            assert_eq!(values_of(&inner - &row), zipped(&values, &rows), "{dtype} {length}");
+            assert_eq!(values_of(&row - &inner), zipped(&rows, &values), "{dtype} {length}");
+            assert_eq!(values_of(&other - &inner), zipped(&others, &values), "{dtype} {length}");
+            assert_eq!(values_of(&inner - &other), zipped(&values, &others), "{dtype} {length}");
+            assert_eq!(values_of(other.clone() - &row), zipped(&others, &rows), "{dtype} {length}, in place");
+            assert_eq!(values_of(-&inner), values.iter().map(|x| -x).collect::<Vec<_>>(), "{dtype} {length}");
+        }
+        let wider = inner.to_dtype(DType::F32).narrow(2, 0, length - 1).to_dtype(DType::F64);
+        assert_eq!(
+            wider.sum().item(),
+            values.chunks(length).map(|row| row[..length - 1].iter().sum::<f64>()).sum::<f64>()
+        );
+        let picked = inner.gt(&row).where_(&inner, &row);
+        let want: Vec<f64> = values.iter().zip(&rows).map(|(&x, &y)| x.max(y)).collect();
+        assert_eq!(picked.to_vec::<f64>(), want, "{length}");
+    }
+}

@@ -80,7 +80,7 @@ impl<'a, T: Element> Operand<'a, T> {
     }
 
     /// Whether elements of a run are neighbours, and in the precision that kernels compute in.
-    fn is_read_in_place(&self) -> bool {
+    pub(super) fn is_read_in_place(&self) -> bool {
         self.joint.inner_strides[0] == 1 && T::direct(self.x).is_some()
     }
 
@@ -113,7 +113,7 @@ impl<'a, T: Element> Operand<'a, T> {
             // What is repeated is written once for each run.
             _ if self.repeats() => Some(self.joint.inner.min(STRETCH)),
             (Order::Runs, unit @ SHORTEST_RUN..=STRETCH) => Some(unit),
-            (Order::Runs, unit @ SHORTEST_RUN..=LONGEST_RUN) if self.is_read_in_place() => Some(unit.min(LONG_STRETCH)),
+            (Order::Runs, unit @ SHORTEST_RUN..=LONG_STRETCH) if self.is_read_in_place() => Some(unit),
             (Order::Runs, _) => Some(STRETCH),
             (_, unit) => Some(STRETCH.next_multiple_of(unit)),
         }

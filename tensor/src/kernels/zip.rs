@@ -140,9 +140,11 @@ pub fn zip<T: Element, O: Element>(
             return zip(out, shape, x, x_layout, &copy, &dense, numbers, f, by_number, par);
         }
     };
+    // A dense operand has no need of its own, and what is not brought anywhere may be longer.
+    let long = |operand: &Operand<'_, T>, stretch: usize| operand.unit().clamp(stretch, LONG_STRETCH.max(stretch));
     let stretch = match [xs.is_dense(), ys.is_dense()] {
-        // A dense operand has no need of its own, and a number is not repeated.
-        [true, _] if by_number.is_some() && ys.repeats() => ys.unit().clamp(y_stretch, LONG_STRETCH),
+        [true, _] if ys.is_read_in_place() || by_number.is_some() && ys.repeats() => long(&ys, y_stretch),
+        [_, true] if xs.is_read_in_place() => long(&xs, x_stretch),
         [true, _] => y_stretch,
         [_, true] => x_stretch,
         _ => x_stretch.max(y_stretch),

@@ -301,7 +301,7 @@ where
         let from = from.min(out.len() - W);
         let first = lines.first + 2 * from;
         let (mut best, mut place) = larger_of_pairs::<C, W>(x, first);
-        for group in (first..).step_by(lines.across.max(1)).take(lines.groups) {
+        for group in (first..).step_by(lines.across).take(lines.groups) {
             for at in (group..).step_by(lines.up).take(lines.high).skip((group == first) as usize) {
                 let (met, there) = larger_of_pairs::<C, W>(x, at);
                 for l in 0..W {

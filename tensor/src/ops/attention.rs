@@ -10,6 +10,7 @@ use crate::kernels::attention::{self, Heads, Known, Mask, Sizes};
 use crate::kind::{Bool, Float, Int};
 use crate::layout::{Joint, Layout};
 use crate::ops::batch_norm::statistics_dtype;
+use crate::ops::cast::{cast, in_single, of_singles};
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::dense;
 use crate::par::Par;
@@ -169,15 +170,6 @@ fn mask_layout(mask: &AnyTensor, dtype: DType, scores: &Shape) -> Result<Layout>
     }
 }
 
-/// The inputs in `F32`, where they are 16-bit floats.
-pub(super) fn widened(call: &Call<'_, '_>) -> Result<Vec<AnyTensor>> {
-    let widen = |x: &AnyTensor| match x.dtype().is_float() {
-        true => Ok(x.to_constant().float()?.try_to_dtype(DType::F32)?.into_any()),
-        false => Ok(x.to_constant()),
-    };
-    (0..call.len()).map(|i| widen(call.input(i))).collect()
-}
-
 /// The operation of [`Tensor::scaled_dot_product_attention`]. Its second output is, for each query, the logarithm of its
 /// sum of exponentials.
 pub(crate) static ATTENTION: Op = {
@@ -191,10 +183,8 @@ pub(crate) static ATTENTION: Op = {
         let mask = (call.len() > 3).then(|| call.input(3));
         let mask_layout = mask.map(|m| mask_layout(m, dtype, &with(&lead, &[s.rows, s.keys]))).transpose()?;
         if dtype.size() == 2 {
-            let wide = widened(call)?;
-            let mut inputs: Vec<Arg<'_>> = wide.iter().map(Arg::Ref).collect();
-            let mut outputs = apply(&ATTENTION, call.attrs().clone(), &mut inputs)?;
-            outputs[0] = outputs[0].float()?.try_to_dtype(dtype)?.into_any();
+            let mut outputs = of_singles(call, &ATTENTION)?;
+            outputs[0] = cast(&outputs[0], dtype);
             return Ok(outputs);
         }
         let par = Par::of(s.work() / 32);
@@ -421,10 +411,7 @@ pub(crate) static ATTENTION_GRAD: Op = {
         let mask = (call.len() > 6).then(|| call.input(6));
         let mask_layout = mask.map(|m| mask_layout(m, dtype, &with(&lead, &[s.rows, s.keys]))).transpose()?;
         if dtype.size() == 2 {
-            let wide = widened(call)?;
-            let mut inputs: Vec<Arg<'_>> = wide.iter().map(Arg::Ref).collect();
-            let outputs = apply(&ATTENTION_GRAD, call.attrs().clone(), &mut inputs)?;
-            return outputs.iter().map(|t| Ok(t.float()?.try_to_dtype(dtype)?.into_any())).collect();
+            return in_single(call, &ATTENTION_GRAD);
         }
         let par = Par::of(s.work() / 16);
         let constant = |i: usize| -> Result<AnyTensor> {

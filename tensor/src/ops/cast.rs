@@ -32,13 +32,17 @@ pub(super) fn cast(x: &AnyTensor, to: DType) -> AnyTensor {
     AnyTensor::dense(storage, x.shape().clone(), to)
 }
 
+/// What an operation makes of its inputs in `F32`, where they are floats.
+pub(super) fn of_singles(call: &Call<'_, '_>, op: &'static Op) -> Result<Outputs> {
+    let widen = |x: &AnyTensor| if x.dtype().is_float() { cast(x, DType::F32) } else { x.to_constant() };
+    let mut inputs: SmallVec<[Arg<'_>; 4]> = (0..call.len()).map(|i| Arg::Own(widen(call.input(i)))).collect();
+    apply(op, call.attrs().clone(), &mut inputs)
+}
+
 /// What an operation makes of 16-bit floats: computed in `F32`, and rounded once.
 pub(super) fn in_single(call: &Call<'_, '_>, op: &'static Op) -> Result<Outputs> {
     let dtype = call.input(0).dtype();
-    let mut inputs: SmallVec<[Arg<'_>; 3]> =
-        (0..call.len()).map(|i| Arg::Own(cast(call.input(i), DType::F32))).collect();
-    let outputs = apply(op, call.attrs().clone(), &mut inputs)?;
-    Ok(outputs.iter().map(|t| cast(t, dtype)).collect())
+    Ok(of_singles(call, op)?.iter().map(|t| cast(t, dtype)).collect())
 }
 
 /// The operation of [`Tensor::to_dtype`] and of the conversions between kinds.

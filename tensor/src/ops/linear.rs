@@ -3,11 +3,12 @@
 use smallvec::SmallVec;
 
 use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, apply1};
-use crate::dtype::{Element, with_dtype};
+use crate::dtype::with_dtype;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::{self, Matrix};
+use crate::kernels::gemm;
 use crate::ops::cast::in_single;
 use crate::ops::elementwise::unsupported;
+use crate::ops::matmul::as_matrix;
 use crate::ops::shape::dense;
 use crate::ops::{other_input, twin};
 use crate::par::Par;
@@ -68,18 +69,12 @@ pub(crate) static LINEAR: Op = {
         let (w, bias) = (call.input(1), (call.len() > 2).then(|| dense(call.input(2).clone())));
         let par = Par::of(m.saturating_mul(k).saturating_mul(n) / 32);
         Ok(smallvec::smallvec![with_dtype!(precise dtype, T => {
-            let (a, b) = (matrix::<T>(&x), matrix::<T>(w).t());
+            let (a, b) = (as_matrix::<T>(&x), as_matrix::<T>(w).t());
             AnyTensor::filled(shape, |out: &mut [T]| match &bias {
                 Some(bias) => gemm::affine(m, k, n, a, b, bias.dense_slice::<T>(), out, &par),
                 None => gemm::gemm(m, k, n, a, b, out, false, &par),
             })
         })])
-    }
-
-    fn matrix<T: Element>(t: &AnyTensor) -> Matrix<'_, T> {
-        let (layout, data) = (t.layout(), t.storage().slice::<T>());
-        let &[row_stride, column_stride] = &layout.strides()[..] else { unreachable!("of rank 2") };
-        Matrix { data, offset: layout.offset(), row_stride, column_stride }
     }
 
     fn vjp(cx: &mut Vjp<'_>) {

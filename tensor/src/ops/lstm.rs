@@ -4,13 +4,13 @@ use crate::attrs;
 use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply};
 use crate::dtype::{Element, with_dtype};
 use crate::error::{Error, Result, or_panic};
-use crate::kernels::gemm::Matrix;
 use crate::kernels::lstm::{self, Known};
 use crate::kernels::recurrence::{Sequence, Sizes};
 use crate::kind::Float;
-use crate::ops::attention::widened;
 use crate::ops::batch_norm::statistics_dtype;
+use crate::ops::cast::in_single;
 use crate::ops::elementwise::demand_float;
+use crate::ops::matmul::as_matrix;
 use crate::ops::shape::dense;
 use crate::ops::twin;
 use crate::par::Par;
@@ -90,21 +90,6 @@ fn rows<T: Element>(t: &AnyTensor) -> Sequence<'_, T> {
     Sequence { data: t.storage().slice(), offset: layout.offset(), strides: [strides[0], step], width: t.shape()[last] }
 }
 
-fn matrix<T: Element>(t: &AnyTensor) -> Matrix<'_, T> {
-    let (layout, strides) = (t.layout(), t.layout().strides());
-    let (row_stride, column_stride) = (strides[0], strides[1]);
-    Matrix { data: t.storage().slice(), offset: layout.offset(), row_stride, column_stride }
-}
-
-/// A call in 16 bits, computed in `F32`.
-fn narrow(op: &'static Op, call: &Call<'_, '_>) -> Result<Outputs> {
-    let dtype = call.input(0).dtype();
-    let wide = widened(call)?;
-    let mut inputs: Vec<Arg<'_>> = wide.iter().map(Arg::Ref).collect();
-    let outputs = apply(op, call.attrs().clone(), &mut inputs)?;
-    outputs.iter().map(|t| Ok(t.float()?.try_to_dtype(dtype)?.into_any())).collect()
-}
-
 /// The steps of `[batch, time, ..]`, each one later: at the first step, in the order of running, there is `first`.
 fn later(first: &Tensor, all: &Tensor, reverse: bool) -> Tensor {
     let (first, rest) = (first.unsqueeze(1), all.size(1) as isize - 1);
@@ -174,7 +159,7 @@ pub(crate) static LSTM: Op = {
         let s = sizes(call, NAMES, FORMS)?;
         let (dtype, shape) = (call.input(0).dtype(), call.input(0).shape().clone());
         if dtype.size() == 2 {
-            return narrow(&LSTM, call);
+            return in_single(call, &LSTM);
         }
         // The activations take the place of the gates, where those were handed over.
         let place = call.reuse(0);
@@ -190,7 +175,7 @@ pub(crate) static LSTM: Op = {
                 &mut c.unique_mut::<T>().expect(written)[..each],
                 &mut activations.unique_mut::<T>().expect(written)[..4 * each],
                 gates.as_ref().map(rows),
-                matrix(weight),
+                as_matrix(weight),
                 states.each_ref().map(rows),
                 &s,
                 &s.par(),
@@ -277,7 +262,7 @@ pub(crate) static LSTM_GRAD: Op = {
         let s = sizes(call, NAMES, FORMS)?;
         let dtype = call.input(0).dtype();
         if dtype.size() == 2 {
-            return narrow(&LSTM_GRAD, call);
+            return in_single(call, &LSTM_GRAD);
         }
         let [activations, cells, c0, dh, dc, da] = [0, 1, 2, 4, 5, 6].map(|i| beside(call.input(i)));
         Ok(with_dtype!(precise dtype, T => {
@@ -289,7 +274,7 @@ pub(crate) static LSTM_GRAD: Op = {
                 dc: rows(&dc),
                 da: rows(&da),
             };
-            let (weight, state) = (matrix::<T>(call.input(3)), [s.batch, s.size]);
+            let (weight, state) = (as_matrix::<T>(call.input(3)), [s.batch, s.size]);
             let (mut dh0, mut dc0) = (None, None);
             let dz = AnyTensor::filled::<T>(activations.shape().clone(), |dz| {
                 dh0 = Some(AnyTensor::filled::<T>(state.into(), |dh0| {

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, apply1, in_op};
-use crate::dtype::{DType, with_dtype};
+use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, Result, or_panic};
 use crate::kernels::gemm::{self, Matrix};
 use crate::kind::{Float, Numeric};
@@ -20,6 +20,13 @@ use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
 pub(crate) static OPS: &[&Op] = &[&MATMUL];
+
+/// A tensor of rank 2, as kernels see it.
+pub(super) fn as_matrix<T: Element>(t: &AnyTensor) -> Matrix<'_, T> {
+    let (layout, data) = (t.layout(), t.storage().slice::<T>());
+    let &[row_stride, column_stride] = &layout.strides()[..] else { unreachable!("of rank 2") };
+    Matrix { data, offset: layout.offset(), row_stride, column_stride }
+}
 
 /// The operation of [`Tensor::matmul`].
 pub(crate) static MATMUL: Op = {

@@ -1,9 +1,10 @@
 //! Unfolding of images into their windows, and back.
 
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
-use crate::dtype::{DType, with_dtype};
+use crate::dtype::with_dtype;
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::unfold::{self, Windows};
+use crate::ops::cast::in_single;
 use crate::ops::conv::Conv2dOptions;
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::dense;
@@ -118,10 +119,7 @@ pub(crate) static FOLD: Op = {
             )));
         }
         if dtype.size() == 2 {
-            // 16-bit floats accumulate in F32.
-            let wide = call.input(0).to_constant().float()?.try_to_dtype(DType::F32)?;
-            let out: Tensor = apply1(&FOLD, call.attrs().clone(), &mut [(&wide).into()])?;
-            return Ok(smallvec::smallvec![out.try_to_dtype(dtype)?.into_any()]);
+            return in_single(call, &FOLD);
         }
         let (x, par) = (dense(call.input(0).clone()), Par::of(x.elements()));
         Ok(smallvec::smallvec![with_dtype!(precise dtype, T => AnyTensor::filled::<T>(image, |out| {

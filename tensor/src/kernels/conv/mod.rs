@@ -261,17 +261,16 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
 pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) {
     assert_eq!(w.len(), c.groups * c.filters * c.taps(), "the weight has another size");
     assert_eq!(g.len(), c.images * c.groups * c.filters * c.positions(), "the gradient has another size");
+    if w.is_empty() || g.is_empty() {
+        return w.fill(T::default());
+    }
     if winograd::takes(c)
-        && let (false, Some(w), Some(x), Some(g)) =
-            (w.is_empty() || g.is_empty(), singles_mut(w), singles(x), singles(g))
+        && let (Some(w), Some(x), Some(g)) = (singles_mut(w), singles(x), singles(g))
         && winograd::weight_grad(w, x, g, c, par)
     {
         return;
     }
     w.fill(T::default());
-    if w.is_empty() || g.is_empty() {
-        return;
-    }
     let grad = if c.is_depthwise() { depthwise::weight_grad } else { weight::weight_grad };
     grad(w, x, g, c, par);
 }

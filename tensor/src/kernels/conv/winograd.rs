@@ -338,14 +338,16 @@ fn of_kernel(g: &[f32; 9]) -> [f32; POINTS] {
 /// A matrix: numbers, and the distance from row to row.
 type Rows<'a> = (&'a [f32], usize);
 
-/// `sums = u v + plus`, of `rows` by `depth` by `columns`.
+/// `sums = u v`, or `sums += u v`, of `rows` by `depth` by `columns`.
 fn multiply(
     (sums, stride): (&mut [f32], usize),
     (u, line): Rows<'_>,
     (v, step): Rows<'_>,
     [rows, depth, columns]: [usize; 3],
-    plus: Plus<f32>,
+    add: bool,
 ) {
+    // A caller's `Plus` could hold any pointer.
+    let plus = if add { Plus::Target } else { Plus::Nothing };
     let tiles = f32::tiles();
     let (panel, strips) = (tiles.panel(columns), strips(rows, tiles.rows).collect::<SmallVec<[_; 16]>>());
     assert!(columns <= stride && sums.len() >= (rows - 1) * stride + columns && u.len() >= (rows - 1) * line + depth);
@@ -425,7 +427,7 @@ pub fn conv(
                 // Registers reach there, and are asked whether they are finite.
                 sums[to.planes * block.wide..].fill(0.0);
                 let sizes = [to.planes, channels, block.wide];
-                multiply((sums, block.wide), (u, line), (v, block.wide), sizes, Plus::Nothing);
+                multiply((sums, block.wide), (u, line), (v, block.wide), sizes, false);
             }
             let start = (part * filters + filter) * high * wide;
             let bias = bias.map(|bias| &bias[group * filters + filter..]);
@@ -544,11 +546,11 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> 
             let (part, group) = (task / c.groups, task % c.groups);
             // SAFETY: each task has its own sums.
             let sums = unsafe { shared.range(task * sums_each..(task + 1) * sums_each) };
-            let mut plus = Plus::Nothing;
             let (points, rest) = own.split_at_mut(memory[0]);
             let (of_gradient, rest) = rest.split_at_mut(memory[1]);
             let (turned, cells) = rest.split_at_mut(memory[2]);
-            for unit in part * per_part..units.min((part + 1) * per_part) {
+            let own_units = part * per_part..units.min((part + 1) * per_part);
+            for unit in own_units.clone() {
                 let (image, first) = (unit / blocks * c.groups + group, unit % blocks * most);
                 let count = most.min(count - first);
                 let (runs, block) = (grid.runs(first, count), block(count));
@@ -571,10 +573,9 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, par: &Par) -> 
                         let sums = &mut sums[at * channels * filters..][..channels * filters];
                         let v = (&points[at * block.point()..][..channels * block.wide], block.wide);
                         let g = (&of_gradient[column * point..][..point], line);
-                        multiply((sums, filters), v, g, [channels, count, filters], plus);
+                        multiply((sums, filters), v, g, [channels, count, filters], unit > own_units.start);
                     }
                 }
-                plus = Plus::Target;
             }
         });
     }

@@ -20,8 +20,8 @@ const DEPTH: usize = 512;
 /// Most rows in a task. There are as many panels as there may be, since a task packs its rows itself.
 const ROWS: usize = 192;
 
-/// Strips of that many rows in the highest tiles, and those that are left.
-const MOST_STRIPS: usize = 36;
+/// Strips of that many rows in tiles of 6, and those of the rows that are left.
+const MOST_STRIPS: usize = ROWS / 6 + 4;
 
 /// The number of tasks for each thread below which blocks become smaller.
 const TASKS: usize = 4;

@@ -4,7 +4,7 @@
 //! registers ([`sweep`]), also those of the gradient with respect to the input, which is a convolution with the kernel
 //! turned over for every phase of the stride; and the gradient with respect to the weight is a sum of products along the
 //! outputs ([`weight`]). Where every channel has a filter of its own, that is done row by row ([`depthwise`]); kernels of
-//! 3 by 3 over many channels in single precision go by fewer products ([`winograd`]); the gradient of an input of few
+//! 3 by 3 and of 5 by 5 over many channels in single precision go by fewer products ([`winograd`]); the gradient of an input of few
 //! channels is a matrix product that is folded together ([`fold`]). A kernel that looks at single pixels is a matrix
 //! product as it is.
 
@@ -136,15 +136,11 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
             par,
         );
     }
-    if winograd::takes(c)
+    if let Some(side) = winograd::takes(c)
         && let (Some(out), Some(x), Some(w)) = (singles_mut(out), singles(x), singles(w))
+        && winograd::conv(out, x, (w, false), bias.and_then(singles), c, side, par)
     {
-        let kernel = |group: usize, filter: usize, channel: usize| {
-            *w[((group * c.filters + filter) * c.channels + channel) * 9..].first_chunk().expect("9 weights")
-        };
-        if winograd::conv(out, x, kernel, bias.and_then(singles), c, par) {
-            return;
-        }
+        return;
     }
     let lattice = Lattice::new(c);
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
@@ -192,7 +188,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     if fold::takes(c) {
         return fold::transposed(x, g, w, bias, c, par);
     }
-    if winograd::takes(c)
+    if let Some(side) = winograd::takes(c)
         && let (Some(x), Some(g), Some(w)) = (singles_mut(x), singles(g), singles(w))
     {
         // A convolution with the kernels turned over.
@@ -203,13 +199,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
             ..*w
         });
         let turned = Conv { channels: c.filters, filters: c.channels, windows, ..*c };
-        let kernel = |group: usize, filter: usize, channel: usize| {
-            let mut kernel =
-                *w[((group * c.filters + channel) * c.channels + filter) * 9..].first_chunk().expect("9 weights");
-            kernel.reverse();
-            kernel
-        };
-        if winograd::conv(x, g, kernel, bias.and_then(singles), &turned, par) {
+        if winograd::conv(x, g, (w, true), bias.and_then(singles), &turned, side, par) {
             return;
         }
     }
@@ -264,9 +254,9 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
     if w.is_empty() || g.is_empty() {
         return w.fill(T::default());
     }
-    if winograd::takes(c)
+    if let Some(side) = winograd::takes(c)
         && let (Some(w), Some(x), Some(g)) = (singles_mut(w), singles(x), singles(g))
-        && winograd::weight_grad(w, x, g, c, par)
+        && winograd::weight_grad(w, x, g, c, side, par)
     {
         return;
     }

@@ -22,7 +22,8 @@ mod points;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use points::{
-    Block, Grid, REPEATED, Side, THREE, ToOutput, ToPoints, ToPointsOfGradient, of_kernel, to_kernel,
+    Block, Grid, OfKernels, Planes, REPEATED, Side, THREE, ToKernels, ToOutput, ToPoints, ToPointsOfGradient, by_image,
+    output_rows,
 };
 use smallvec::SmallVec;
 
@@ -35,11 +36,10 @@ use crate::kernels::vector::{MOST_LANES, Registers};
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
 
-/// Tiles of an image, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
+/// Tiles of all images, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
 /// pixels, take longer than what they spare.
 const FEW_TILES: usize = 48;
 const FEW_PLANES: usize = 16;
-const FEW_PLANES_OF_FIVE: usize = 8;
 
 /// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block. For the
 /// gradient of the weight more of them: sums are read and written once for each block.
@@ -57,24 +57,24 @@ const STRIPS: usize = 8;
 /// The sides of the kernel, if a convolution and its gradients are quicker this way.
 pub fn takes(c: &Conv) -> Option<Side> {
     let [deep, high, wide] = &c.windows;
-    let (side, few_planes) = match wide.kernel {
-        3 => (Side::Three, FEW_PLANES),
-        5 => (Side::Five, FEW_PLANES_OF_FIVE),
+    let side = match wide.kernel {
+        3 => Side::Three,
+        5 => Side::Five,
         _ => return None,
     };
     let taps = side.taps();
     let near = |w: &Window| (w.kernel, w.stride, w.dilation) == (taps, 1, 1) && w.padding < taps;
-    let tiles = high.output.div_ceil(2) * wide.output.div_ceil(2);
+    let tiles = c.images.saturating_mul(high.output.div_ceil(2) * wide.output.div_ceil(2));
     let quicker = deep.is_identity()
         && deep.size == 1
         && near(high)
         && near(wide)
         && tiles >= FEW_TILES
-        && c.channels.saturating_mul(c.filters) >= few_planes * (c.channels + c.filters);
+        && c.channels.saturating_mul(c.filters) >= FEW_PLANES * (c.channels + c.filters);
     quicker.then_some(side)
 }
 
-/// Tiles in a block of so many elements, of an image of `count` tiles, whose blocks have at most so many planes.
+/// Tiles in a block of so many elements, of `count` tiles, whose blocks have at most so many planes.
 fn most_tiles(elements: usize, count: usize, planes: usize, side: Side) -> usize {
     (elements / (side.area() * planes)).max(TILES).min(count).next_multiple_of(MOST_LANES)
 }
@@ -126,7 +126,7 @@ pub fn conv(
 ) -> bool {
     let (grid, area, taps) = (Grid::new(c, side), side.area(), c.area());
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
-    let (channels, filters, count) = (c.channels, c.filters, grid.down * grid.across);
+    let (channels, filters, count) = (c.channels, c.filters, c.images * grid.down * grid.across);
     // For each group and point a matrix of the filters by the channels.
     let line = pack::line(channels);
     let mut kernels = Scratch::<f32>::new(c.groups * area * filters * line);
@@ -137,37 +137,36 @@ pub fn conv(
             let row = |point: usize| {
                 let start = ((group * area + point) * filters + filter) * line;
                 // SAFETY: each task writes the rows of its own filter.
-                unsafe { kernels.range(start..start + channels) }
+                unsafe { kernels.range(start..start + line) }
             };
-            let mut rows: Vec<_> = (0..area).map(row).collect();
-            for channel in 0..channels {
-                let number = match turned {
-                    true => (group * channels + channel) * filters + filter,
-                    false => (group * filters + filter) * channels + channel,
-                };
-                let points = of_kernel(side, &w[number * taps..][..taps], turned);
-                rows.iter_mut().zip(points).for_each(|(row, point)| row[channel] = point);
-            }
+            let mut points: Vec<_> = (0..area).map(row).collect();
+            let (first, step) = match turned {
+                true => (group * channels * filters + filter, filters),
+                false => ((group * filters + filter) * channels, 1),
+            };
+            let (first, step, points) = (first * taps, step * taps, &mut points);
+            // SAFETY: the transform checks what it reads and writes.
+            unsafe { f32::run(OfKernels { points, side, channels, weights: w, first, step, turned }) };
         });
     }
     let kernels = &*kernels;
-    let (pixels, tiles) = (c.pixels(), f32::tiles());
+    let (pixels, positions, tiles) = (c.pixels(), c.positions(), f32::tiles());
     let most = most_tiles(BLOCK, count, channels.max(filters), side);
     let (blocks, strip) = (count.div_ceil(most), filters.min(STRIPS * tiles.rows));
     let memory = [channels, strip].map(|planes| Block { planes, wide: most, side }.len());
     let own = memory[0] + memory[1] + grid.cells(most);
-    let (parts, out, finite) = (c.images * c.groups, SharedMut::new(out), AtomicBool::new(true));
-    let mut scratch = Scratch::<f32>::new(par.threads().min(parts * blocks) * own);
-    par.for_each_in(parts * blocks, &mut scratch, own, |own, task| {
-        let (part, first) = (task / blocks, task % blocks * most);
+    let (out, finite) = (SharedMut::new(out), AtomicBool::new(true));
+    let mut scratch = Scratch::<f32>::new(par.threads().min(c.groups * blocks) * own);
+    par.for_each_in(c.groups * blocks, &mut scratch, own, |own, task| {
+        let (group, first) = (task / blocks, task % blocks * most);
         let count = most.min(count - first);
-        let (group, runs) = (part % c.groups, grid.runs(first, count));
+        let runs = grid.runs(first, count);
         let block = Block { planes: channels, wide: count.next_multiple_of(tiles.lanes), side };
         let (points, rest) = own.split_at_mut(memory[0]);
         let (sums, cells) = rest.split_at_mut(memory[1]);
-        let x = &x[part * channels * pixels..][..channels * pixels];
+        let planes = Planes { start: group * channels * pixels, image: c.groups * channels * pixels, size: pixels };
         // SAFETY: the transform checks what it reads and writes.
-        unsafe { f32::run(ToPoints { points, block, x, cells, grid: &grid, runs: &runs }) };
+        unsafe { f32::run(ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
         for filter in (0..filters).step_by(strip) {
             let to = Block { planes: strip.min(filters - filter), ..block };
             for point in 0..area {
@@ -179,10 +178,11 @@ pub fn conv(
                 let sizes = [to.planes, channels, block.wide];
                 multiply((sums, block.wide), (u, line), (v, block.wide), sizes, false);
             }
-            let start = (part * filters + filter) * high * wide;
+            let start = (group * filters + filter) * positions;
+            let planes = Planes { start, image: c.groups * filters * positions, size: positions };
             let bias = bias.map(|bias| &bias[group * filters + filter..]);
             let outputs =
-                ToOutput { out: &out, start, outputs: [high, wide], points: sums, block: to, bias, runs: &runs };
+                ToOutput { out: &out, planes, outputs: [high, wide], points: sums, block: to, bias, runs: &runs };
             // SAFETY: as above; each task has its own tiles.
             if !unsafe { f32::run(outputs) } {
                 finite.store(false, Ordering::Relaxed);
@@ -199,7 +199,7 @@ pub fn conv(
 pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, par: &Par) -> bool {
     let (grid, area, taps) = (Grid::new(c, side), side.area(), c.area());
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
-    let (channels, filters, count) = (c.channels, c.filters, grid.down * grid.across);
+    let (channels, filters, count) = (c.channels, c.filters, c.images * grid.down * grid.across);
     let (pixels, positions) = (c.pixels(), c.positions());
     // Whole rows of tiles, if they are not too long.
     let most = most_tiles(BLOCK_OF_WEIGHT, count, channels.max(filters), side);
@@ -209,13 +209,13 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
     // A row of filters for each tile, and for each output.
     let (line, width) = (pack::line(filters), filters.next_multiple_of(f32::tiles().lanes));
     let point = most * line;
-    let rows = 2 * (most.div_ceil(grid.across) + 1).min(grid.down);
+    let rows = 2 * (most.div_ceil(grid.across) + 1);
     let memory = [block(most).len(), THREE * point, (rows * wide + 1) * width, grid.cells(most)];
     let own = memory.iter().sum();
-    let (units, sums_each) = (c.images * blocks, area * channels * filters);
-    let parts = (TASKS / c.groups).min(PARTS / (c.groups * sums_each)).clamp(1, units);
-    let per_part = units.div_ceil(parts);
-    let parts = units.div_ceil(per_part);
+    let sums_each = area * channels * filters;
+    let parts = (TASKS / c.groups).min(PARTS / (c.groups * sums_each)).clamp(1, blocks);
+    let per_part = blocks.div_ceil(parts);
+    let parts = blocks.div_ceil(per_part);
     let mut sums = Scratch::<f32>::new(parts * c.groups * sums_each);
     {
         let shared = SharedMut::new(&mut sums);
@@ -227,18 +227,24 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
             let (points, rest) = own.split_at_mut(memory[0]);
             let (of_gradient, rest) = rest.split_at_mut(memory[1]);
             let (turned, cells) = rest.split_at_mut(memory[2]);
-            let own_units = part * per_part..units.min((part + 1) * per_part);
-            for unit in own_units.clone() {
-                let (image, first) = (unit / blocks * c.groups + group, unit % blocks * most);
-                let count = most.min(count - first);
-                let (runs, block) = (grid.runs(first, count), block(count));
-                let x = &x[image * channels * pixels..][..channels * pixels];
+            let own_blocks = part * per_part..blocks.min((part + 1) * per_part);
+            for number in own_blocks.clone() {
+                let count = most.min(count - number * most);
+                let (runs, block) = (grid.runs(number * most, count), block(count));
+                let planes =
+                    Planes { start: group * channels * pixels, image: c.groups * channels * pixels, size: pixels };
                 // SAFETY: the transform checks what it reads and writes.
-                unsafe { f32::run(ToPoints { points, block, x, cells, grid: &grid, runs: &runs }) };
-                let (top, bottom) = (2 * runs[0].row, high.min(2 * runs[runs.len() - 1].row + 2));
-                let g = Matrix::dense(&g[image * filters * positions..][..filters * positions], positions);
-                let (outputs, lanes) = ((bottom - top) * wide, f32::tiles().lanes);
-                pack::panels(turned, g.from(0, top * wide).t(), outputs, filters, [width, lanes], &Par::sequential());
+                unsafe { f32::run(ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
+                let mut outputs = 0;
+                for runs in by_image(&runs) {
+                    let (rows, image) = (output_rows(runs, high), runs[0].image);
+                    let g = &g[(image * c.groups + group) * filters * positions..][..filters * positions];
+                    let g = Matrix::dense(g, positions).from(0, rows.start * wide).t();
+                    let (count, lanes) = (rows.len() * wide, f32::tiles().lanes);
+                    let to = &mut turned[outputs * width..];
+                    pack::panels(to, g, count, filters, [width, lanes], &Par::sequential());
+                    outputs += count;
+                }
                 turned[outputs * width..][..width].fill(0.0);
                 for row in 0..THREE {
                     let (g, outputs) = (&turned[..(outputs + 1) * width], [high, wide]);
@@ -246,35 +252,32 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
                         ToPointsOfGradient { points: of_gradient, point, line, row, g, filters, outputs, runs: &runs };
                     // SAFETY: as above.
                     unsafe { f32::run(gradient) };
-                    let points_of = (0..area).map(|at| (at, [at / side.points(), at % side.points()].map(|i| REPEATED[i])));
+                    let points_of =
+                        (0..area).map(|at| (at, [at / side.points(), at % side.points()].map(|i| REPEATED[i])));
                     for (at, [_, column]) in points_of.filter(|(_, [of, _])| *of == row) {
                         let sums = &mut sums[at * channels * filters..][..channels * filters];
                         let v = (&points[at * block.point()..][..channels * block.wide], block.wide);
                         let g = (&of_gradient[column * point..][..point], line);
-                        multiply((sums, filters), v, g, [channels, count, filters], unit > own_units.start);
+                        multiply((sums, filters), v, g, [channels, count, filters], number > own_blocks.start);
                     }
                 }
             }
         });
     }
     let (sums, weights) = (&*sums, SharedMut::new(w));
-    let own = area * filters;
+    let own = taps * line;
     let mut scratch = Scratch::<f32>::new(par.threads().min(c.groups * channels) * own);
     par.for_each_in(c.groups * channels, &mut scratch, own, |own, task| {
         let (group, channel) = (task / channels, task % channels);
-        own.fill(0.0);
-        for part in 0..parts {
-            for (at, own) in own.chunks_exact_mut(filters).enumerate() {
-                let line = ((part * c.groups + group) * area + at) * channels + channel;
-                own.iter_mut().zip(&sums[line * filters..]).for_each(|(own, sum)| *own += sum);
-            }
-        }
+        let (first, part) = (group * sums_each + channel * filters, c.groups * sums_each);
+        let (kernels, point) = (&mut *own, channels * filters);
+        // SAFETY: the transform checks what it reads and writes.
+        unsafe { f32::run(ToKernels { kernels, line, side, filters, sums, parts, part, first, point }) };
         for filter in 0..filters {
             let start = ((group * filters + filter) * channels + channel) * taps;
             // SAFETY: each task writes the weights of its own channel.
             let weights = unsafe { weights.range(start..start + taps) };
-            let points = std::array::from_fn(|at| if at < area { own[at * filters + filter] } else { 0.0 });
-            weights.copy_from_slice(&to_kernel(side, &points)[..taps]);
+            weights.iter_mut().zip(own[filter..].iter().step_by(line)).for_each(|(weight, &own)| *weight = own);
         }
     });
     w.iter().all(|w| w.is_finite())
@@ -371,8 +374,8 @@ mod tests {
         ([28, 27], 3, 32, 1),
         ([14, 14], 5, 32, 2),
         ([18, 17], 5, 33, 0),
-        ([12, 13], 5, 16, 4),
-        ([28, 27], 5, 17, 3),
+        ([12, 13], 5, 32, 4),
+        ([28, 27], 5, 33, 3),
     ];
 
     #[test]

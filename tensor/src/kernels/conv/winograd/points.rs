@@ -9,9 +9,8 @@ use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop, prefetch};
 use crate::kernels::window::Window;
 use crate::par::SharedMut;
 
-/// Most points of a side, and of a tile.
+/// Most points of a side.
 pub const MOST_SIDE: usize = 7;
-pub const MOST_POINTS: usize = MOST_SIDE * MOST_SIDE;
 
 /// Most weights of a kernel.
 pub const MOST_TAPS: usize = 25;
@@ -66,58 +65,131 @@ const ROWS: [(usize, usize, f32); MOST_SIDE] =
 /// Which of the four rows of `A g A'` each of its seven is: those of two taps repeat those of three.
 pub const REPEATED: [usize; MOST_SIDE] = [0, 1, 2, 3, 0, 1, 3];
 
-/// A row of `G`: the points of a row of taps.
-fn points_of(side: Side, g: &[f32]) -> [f32; MOST_SIDE] {
-    let [a, b, c] = [g[0], g[1], g[2]];
-    let [d, e] = if side == Side::Five { [g[3], g[4]] } else { [0.0; 2] };
-    [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c, d, d + e, e]
+/// `U = G g G'` of a filter's kernels, one for each channel.
+pub struct OfKernels<'a, 'b> {
+    /// For each point a number for each channel, and room for a register that reaches beyond the last.
+    pub points: &'a mut [&'b mut [f32]],
+    pub side: Side,
+    pub channels: usize,
+    pub weights: &'a [f32],
+    /// Where the first channel's kernel begins, and how far it is to the next.
+    pub first: usize,
+    pub step: usize,
+    /// Whether kernels are turned over.
+    pub turned: bool,
 }
 
-/// `U = G g G'` of a kernel, or of that kernel turned over, row by row.
-pub fn of_kernel(side: Side, g: &[f32], turned: bool) -> [f32; MOST_POINTS] {
-    let (taps, side_points) = (side.taps(), side.points());
-    let mut columns = [[0.0; MOST_SIDE]; 5];
-    for (j, column) in columns[..taps].iter_mut().enumerate() {
-        let place = |i: usize| if turned { g.len() - 1 - (i * taps + j) } else { i * taps + j };
-        let taps: [f32; 5] = std::array::from_fn(|i| if i < taps { g[place(i)] } else { 0.0 });
-        *column = points_of(side, &taps);
+impl VectorLoop<f32> for OfKernels<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = f32>>(self) {
+        let OfKernels { points, side, channels, weights, first, step, turned } = self;
+        let (taps, area) = (side.taps(), side.taps() * side.taps());
+        assert_eq!(points.len(), side.area());
+        for from in (0..channels).step_by(V::LANES) {
+            let mut kernels = [[0.0; MOST_LANES]; MOST_TAPS];
+            for lane in 0..V::LANES.min(channels - from) {
+                let place = first + (from + lane) * step;
+                let kernel = &weights[place..][..area];
+                ahead(weights.as_ptr().wrapping_add(place + V::LANES * step), area);
+                for (tap, &weight) in kernel.iter().enumerate() {
+                    kernels[if turned { area - 1 - tap } else { tap }][lane] = weight;
+                }
+            }
+            // SAFETY: the instruction set is there, and each load and store has a whole register's room.
+            unsafe {
+                let (zero, half) = (V::splat(0.0), V::splat(0.5));
+                // A row of `G`: the points of a row of taps.
+                macro_rules! line {
+                    ($a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => {{
+                        let (a, b, c, d, e) = ($a, $b, $c, $d, $e);
+                        let ends = a.add(c);
+                        let (plus, minus) = (ends.add(b).mul_add(half, zero), ends.sub(b).mul_add(half, zero));
+                        [a, plus, minus, c, d, d.add(e), e]
+                    }};
+                }
+                let mut columns = [[zero; MOST_SIDE]; 5];
+                for (j, column) in columns.iter_mut().enumerate().take(taps) {
+                    let tap = |i: usize| if i < taps { V::load(kernels[i * taps + j].as_ptr()) } else { zero };
+                    let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(tap);
+                    *column = line!(a, b, c, d, e);
+                }
+                for (i, points) in points.chunks_mut(side.points()).enumerate() {
+                    let [a, b, c, d, e] = columns;
+                    let row = line!(a[i], b[i], c[i], d[i], e[i]);
+                    for (points, row) in points.iter_mut().zip(row) {
+                        row.store(points[from..][..V::LANES].as_mut_ptr());
+                    }
+                }
+            }
+        }
     }
-    let mut points = [0.0; MOST_POINTS];
-    for (i, points) in points.chunks_mut(side_points).take(side_points).enumerate() {
-        let row: [f32; 5] = std::array::from_fn(|j| columns[j][i]);
-        points.copy_from_slice(&points_of(side, &row)[..side_points]);
-    }
-    points
 }
 
-/// A row of `G'`: the taps of a row of points, where the signs of points 3 and 6 are turned over.
-fn taps_of(m: &[f32; MOST_SIDE]) -> [f32; 5] {
-    let [a, b, c, d, e, f, g] = *m;
-    [a + 0.5 * (b + c), 0.5 * (b - c), 0.5 * (b + c) - d, e + f, f - g]
+/// `G' M G` of a channel's kernels, one for each filter, where the signs of rows and columns 3 and 6 of `M` are turned
+/// over.
+pub struct ToKernels<'a> {
+    /// For each tap a number for each filter, `line` apart.
+    pub kernels: &'a mut [f32],
+    pub line: usize,
+    pub side: Side,
+    pub filters: usize,
+    /// The parts that `M` is the sum of: for each of `part` elements, and in it for each point a number for each filter.
+    pub sums: &'a [f32],
+    pub parts: usize,
+    pub part: usize,
+    /// Where the first part's first point is, and how far it is to the next point.
+    pub first: usize,
+    pub point: usize,
 }
 
-/// `G' M G`, row by row, where the signs of rows and columns 3 and 6 of `M` are turned over.
-pub fn to_kernel(side: Side, m: &[f32; MOST_POINTS]) -> [f32; MOST_TAPS] {
-    let (taps, points) = (side.taps(), side.points());
-    let mut columns = [[0.0; MOST_SIDE]; 5];
-    for j in 0..points {
-        let column = taps_of(&std::array::from_fn(|i| if i < points { m[i * points + j] } else { 0.0 }));
-        columns.iter_mut().zip(column).for_each(|(row, k)| row[j] = k);
+impl VectorLoop<f32> for ToKernels<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = f32>>(self) {
+        let ToKernels { kernels, line, side, filters, sums, parts, part, first, point } = self;
+        let (taps, points) = (side.taps(), side.points());
+        for from in (0..filters).step_by(V::LANES) {
+            let lanes = V::LANES.min(filters - from);
+            // SAFETY: the instruction set is there; so many lanes are read as there are, and whole registers written.
+            unsafe {
+                let (zero, half) = (V::splat(0.0), V::splat(0.5));
+                // A row of `G'`: the taps of a row of points.
+                macro_rules! line {
+                    ($m:expr) => {{
+                        let [a, b, c, d, e, f, g] = $m;
+                        let plus = b.add(c).mul_add(half, zero);
+                        [a.add(plus), b.sub(c).mul_add(half, zero), plus.sub(d), e.add(f), f.sub(g)]
+                    }};
+                }
+                let mut columns = [[zero; MOST_SIDE]; 5];
+                for j in 0..points {
+                    let mut m = [zero; MOST_SIDE];
+                    for (i, m) in m.iter_mut().enumerate().take(points) {
+                        for number in 0..parts {
+                            let place = first + number * part + (i * points + j) * point + from;
+                            *m = m.add(V::load_first(sums[place..][..lanes].as_ptr(), lanes));
+                        }
+                    }
+                    columns.iter_mut().zip(line!(m)).for_each(|(row, k)| row[j] = k);
+                }
+                for (i, row) in columns.into_iter().enumerate().take(taps) {
+                    for (j, k) in line!(row).into_iter().enumerate().take(taps) {
+                        k.store(kernels[(i * taps + j) * line + from..][..V::LANES].as_mut_ptr());
+                    }
+                }
+            }
+        }
     }
-    let mut kernel = [0.0; MOST_TAPS];
-    for (kernel, row) in kernel.chunks_mut(taps).zip(&columns[..taps]) {
-        kernel.copy_from_slice(&taps_of(row)[..taps]);
-    }
-    kernel
 }
 
-/// The tiles of an image.
+/// The tiles of images, row by row, one image after the other.
 pub struct Grid {
     pub side: Side,
     /// How tiles slide over the image.
     high: Window,
     wide: Window,
-    /// Rows of tiles, and tiles of a row.
+    /// Rows of tiles of an image, and tiles of a row.
     pub down: usize,
     pub across: usize,
 }
@@ -127,6 +199,7 @@ pub struct Run {
     /// The number of the first within a block.
     pub at: usize,
     /// Where it lies.
+    pub image: usize,
     pub row: usize,
     pub column: usize,
     pub count: usize,
@@ -148,7 +221,7 @@ impl Grid {
         self.met() + 1 + MOST_LANES
     }
 
-    /// Cells of the rows of pixels that so many tiles meet.
+    /// Cells of the rows of pixels of an image that so many tiles meet.
     pub fn cells(&self, tiles: usize) -> usize {
         let rows = self.down.min(tiles.div_ceil(self.across) + 1);
         2 * self.stretch() * (2 * rows + self.side.pixels() - 2)
@@ -159,9 +232,39 @@ impl Grid {
         let (end, across) = (first + count, self.across);
         let run = |row: usize| {
             let (start, end) = (first.max(row * across), end.min((row + 1) * across));
-            Run { at: start - first, row, column: start - row * across, count: end - start }
+            let (image, column) = (row / self.down, start - row * across);
+            Run { at: start - first, image, row: row % self.down, column, count: end - start }
         };
         (first / across..end.div_ceil(across)).map(run).collect()
+    }
+}
+
+/// The rows of outputs of an image's runs, of `high`.
+pub fn output_rows(runs: &[Run], high: usize) -> Range<usize> {
+    2 * runs[0].row..high.min(2 * runs[runs.len() - 1].row + 2)
+}
+
+/// The runs of each image.
+pub fn by_image(runs: &[Run]) -> impl Iterator<Item = &[Run]> {
+    runs.chunk_by(|a, b| a.image == b.image)
+}
+
+/// The planes of a group.
+#[derive(Clone, Copy)]
+pub struct Planes {
+    /// Where the first image's first plane begins.
+    pub start: usize,
+    /// From one image to the next.
+    pub image: usize,
+    /// Elements of a plane.
+    pub size: usize,
+}
+
+impl Planes {
+    /// Where a plane begins.
+    #[inline(always)]
+    pub fn place(&self, image: usize, plane: usize) -> usize {
+        self.start + image * self.image + plane * self.size
     }
 }
 
@@ -240,8 +343,9 @@ fn ahead(from: *const f32, count: usize) {
 pub struct ToPoints<'a> {
     pub points: &'a mut [f32],
     pub block: Block,
-    /// The planes of the channels.
     pub x: &'a [f32],
+    /// The channels.
+    pub planes: Planes,
     /// Room for the pixels of a channel.
     pub cells: &'a mut [f32],
     pub grid: &'a Grid,
@@ -252,16 +356,18 @@ impl VectorLoop<f32> for ToPoints<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = f32>>(self) {
-        let ToPoints { points, block, x, cells, grid, runs } = self;
+        let ToPoints { points, block, x, planes, cells, grid, runs } = self;
         let (point, stretch, five) = (block.point(), grid.stretch(), grid.side == Side::Five);
-        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return };
-        let rows = 2 * first.row..2 * last.row + grid.side.pixels();
-        let cells = &mut cells[..2 * stretch * rows.len()];
         assert!(points.len() >= block.len() && block.side == grid.side);
-        assert!(runs.iter().all(|run| run.at + run.count <= block.wide));
-        assert!(runs.iter().all(|run| run.column + run.count <= grid.across && run.row <= last.row));
-        for (channel, x) in x.chunks_exact(grid.high.size * grid.wide.size).enumerate().take(block.planes) {
-            // The next channel's rows, which lie far from these.
+        assert!(runs.iter().all(|run| run.at + run.count <= block.wide && run.column + run.count <= grid.across));
+        // Channel by channel, see below.
+        let of_channel = (0..block.planes).flat_map(|channel| by_image(runs).map(move |runs| (channel, runs)));
+        for (channel, runs) in of_channel {
+            let (first, last) = (&runs[0], &runs[runs.len() - 1]);
+            let rows = 2 * first.row..2 * last.row + grid.side.pixels();
+            let cells = &mut cells[..2 * stretch * rows.len()];
+            let x = &x[planes.place(first.image, channel)..][..planes.size];
+            // Those of the next channel, which lie far from these.
             ahead(x.as_ptr().wrapping_add(x.len() + rows.start * grid.wide.size), rows.len() * grid.wide.size);
             // SAFETY: the instruction set is there.
             unsafe { lay_out::<V>(cells, x, grid, rows.clone()) };
@@ -315,8 +421,8 @@ impl VectorLoop<f32> for ToPoints<'_> {
 /// `A' M A` of the tiles of some runs, for all filters: outputs.
 pub struct ToOutput<'a> {
     pub out: &'a SharedMut<'a, f32>,
-    /// Where the first filter's outputs begin, and the sizes of a plane.
-    pub start: usize,
+    /// The filters, and the sizes of a plane.
+    pub planes: Planes,
     pub outputs: [usize; 2],
     pub points: &'a [f32],
     pub block: Block,
@@ -329,9 +435,8 @@ impl VectorLoop<f32> for ToOutput<'_> {
     type Output = bool;
     #[inline(always)]
     unsafe fn run<V: Vector<Element = f32>>(self) -> bool {
-        let ToOutput { out, start, outputs: [high, wide], points, block, bias, runs } = self;
+        let ToOutput { out, planes, outputs: [high, wide], points, block, bias, runs } = self;
         let (point, side, five) = (block.point(), block.side.points(), block.side == Side::Five);
-        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return true };
         assert!(points.len() >= block.len());
         let mut test = [0.0; MOST_LANES];
         // SAFETY: registers begin at tiles of the block, and what they reach beyond it lies before the next point's or
@@ -339,10 +444,13 @@ impl VectorLoop<f32> for ToOutput<'_> {
         unsafe {
             let zero = V::splat(0.0);
             let mut zeros = zero;
-            for filter in 0..block.planes {
-                let bias = V::splat(bias.map_or(0.0, |bias| bias[filter]));
-                let plane = out.start().wrapping_add(start + (filter + 1) * high * wide);
-                ahead(plane.wrapping_add(2 * first.row * wide), 2 * (last.row + 1 - first.row) * wide);
+            let of_filter = (0..block.planes).flat_map(|filter| by_image(runs).map(move |runs| (filter, runs)));
+            for (filter, runs) in of_filter {
+                let (first, last) = (&runs[0], &runs[runs.len() - 1]);
+                let (bias, plane) =
+                    (V::splat(bias.map_or(0.0, |bias| bias[filter])), planes.place(first.image, filter));
+                let next = out.start().wrapping_add(plane + planes.size);
+                ahead(next.wrapping_add(2 * first.row * wide), 2 * (last.row + 1 - first.row) * wide);
                 for run in runs {
                     assert!(run.at + run.count <= block.wide);
                     for j in (0..run.count).step_by(V::LANES) {
@@ -350,8 +458,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
                         // Column `q` of the points: what it gives to the upper and to the lower outputs.
                         macro_rules! column {
                             ($q:expr) => {{
-                                let [m0, m1, m2, m3] =
-                                    [0, 1, 2, 3].map(|i| V::load(from.add((side * i + $q) * point)));
+                                let [m0, m1, m2, m3] = [0, 1, 2, 3].map(|i| V::load(from.add((side * i + $q) * point)));
                                 let (mut upper, mut lower) = (m0.add(m1).add(m2), m1.sub(m2).sub(m3));
                                 if five {
                                     let [m4, m5, m6] = [4, 5, 6].map(|i| V::load(from.add((side * i + $q) * point)));
@@ -374,7 +481,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
                             let (even, odd) = (even.add(bias), odd.add(bias));
                             // Of what is finite that makes 0.
                             zeros = odd.mul_add(zero, even.mul_add(zero, zeros));
-                            let place = start + (filter * high + row + i) * wide + column;
+                            let place = plane + (row + i) * wide + column;
                             let [first, second] = even.interleave(odd);
                             if width >= 2 * V::LANES {
                                 let out = out.range(place..place + 2 * V::LANES).as_mut_ptr();
@@ -404,7 +511,8 @@ pub struct ToPointsOfGradient<'a> {
     pub line: usize,
     /// The number of the row.
     pub row: usize,
-    /// For each output of the rows of tiles its gradient for all filters, in whole registers; then as many zeros.
+    /// For each output of the rows of tiles, image by image, its gradient for all filters, in whole registers; then as
+    /// many zeros.
     pub g: &'a [f32],
     pub filters: usize,
     /// The sizes of a plane.
@@ -417,19 +525,23 @@ impl VectorLoop<f32> for ToPointsOfGradient<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector<Element = f32>>(self) {
         let ToPointsOfGradient { points, point, line, row, g, filters, outputs: [high, wide], runs } = self;
-        let Some(first) = runs.first() else { return };
         let width = filters.next_multiple_of(V::LANES);
         let zeros = g.len() - width;
         let count = runs.iter().map(|run| run.at + run.count).max().unwrap_or(0);
         assert!(width <= line && count * line <= point && points.len() >= THREE * point);
-        for run in runs {
-            for t in 0..run.count {
+        let mut of_image = 0;
+        for runs in by_image(runs) {
+            let rows = output_rows(runs, high);
+            let first = of_image;
+            of_image += rows.len() * wide * width;
+            let tiles = runs.iter().flat_map(|run| (0..run.count).map(move |t| (run, t)));
+            for (run, t) in tiles {
                 let (y, z) = (2 * run.row, 2 * (run.column + t));
                 let mut places = [zeros; 4];
                 for (k, place) in places.iter_mut().enumerate() {
                     let (y, z) = (y + k / 2, z + k % 2);
                     if y < high && z < wide {
-                        *place = ((y - 2 * first.row) * wide + z) * width;
+                        *place = first + ((y - rows.start) * wide + z) * width;
                     }
                     assert!(*place <= zeros);
                 }

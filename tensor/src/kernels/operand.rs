@@ -23,12 +23,17 @@ const LONGEST_RUN: usize = 1 << 15;
 /// Longer rows are turned into a copy of the whole operand, and not some at a time.
 const LONGEST_TURNED: usize = 4096;
 
+/// Longer runs are read where they lie, though they repeat.
+const LONGEST_PERIOD: usize = 1024;
+
 /// How the elements of an operand lie.
 enum Order {
     /// Row-major from here, without gaps.
     Dense(usize),
     /// In runs.
     Runs,
+    /// In runs, all of which are the same one: so many of its elements again and again.
+    Periods(usize),
     /// As in a transposed matrix: elements of a run lie apart, and neighbouring runs side by side.
     Turned,
 }
@@ -64,6 +69,9 @@ impl<'a, T: Element> Operand<'a, T> {
         let order = match joint.last_outer() {
             None if step == 1 => Order::Dense(layout.offset()),
             Some((rows, 1)) if step > 1 && rows > 1 && inner > 1 => Order::Turned,
+            Some((rows, 0)) if rows == joint.runs() && (2..=LONGEST_PERIOD).contains(&inner) => {
+                Order::Periods(LONG_STRETCH / inner * inner)
+            }
             _ => Order::Runs,
         };
         Operand { x, joint, order }
@@ -79,9 +87,10 @@ impl<'a, T: Element> Operand<'a, T> {
         matches!(self.order, Order::Runs) && self.joint.inner_strides[0] == 0 && self.joint.inner >= SHORTEST_RUN
     }
 
-    /// Whether elements of a run are neighbours, and in the precision that kernels compute in.
+    /// Whether elements of a run are neighbours, and in the precision that kernels compute in, or all runs are one.
     pub(super) fn is_read_in_place(&self) -> bool {
-        self.joint.inner_strides[0] == 1 && T::direct(self.x).is_some()
+        let periodic = matches!(self.order, Order::Periods(_));
+        (periodic || self.joint.inner_strides[0] == 1) && T::direct(self.x).is_some()
     }
 
     /// The matrices, where the operand lies as large ones that are transposed.
@@ -101,6 +110,7 @@ impl<'a, T: Element> Operand<'a, T> {
     pub(super) fn unit(&self) -> usize {
         match (&self.order, self.joint.inner) {
             (Order::Turned, inner) => ROWS * inner,
+            (Order::Periods(whole), _) => *whole,
             (Order::Runs, inner @ SHORTEST_RUN..=LONGEST_RUN) => inner,
             _ => 1,
         }
@@ -110,6 +120,7 @@ impl<'a, T: Element> Operand<'a, T> {
     pub(super) fn stretch(&self) -> Option<usize> {
         match (&self.order, self.unit()) {
             (Order::Turned, _) if self.joint.inner > LONGEST_TURNED => None,
+            (Order::Periods(whole), _) => Some(*whole),
             // What is repeated is written once for each run.
             _ if self.repeats() => Some(self.joint.inner.min(STRETCH)),
             (Order::Runs, unit @ SHORTEST_RUN..=STRETCH) => Some(unit),
@@ -129,7 +140,9 @@ impl<'a, T: Element> Operand<'a, T> {
     pub(super) fn slice(&self, start: usize, n: usize) -> Option<&'a [T]> {
         match self.order {
             Order::Dense(first) => Some(&self.x[first + start..][..n]),
-            Order::Runs if self.joint.inner_strides[0] == 1 && start % self.joint.inner + n <= self.joint.inner => {
+            Order::Runs | Order::Periods(_)
+                if self.joint.inner_strides[0] == 1 && start % self.joint.inner + n <= self.joint.inner =>
+            {
                 let at = self.joint.run_start(start / self.joint.inner)[0];
                 Some(&self.x[at + start % self.joint.inner..][..n])
             }
@@ -141,6 +154,14 @@ impl<'a, T: Element> Operand<'a, T> {
     fn repeated(&self, start: usize, n: usize) -> Option<usize> {
         let within = start % self.joint.inner + n <= self.joint.inner;
         (self.repeats() && within).then(|| self.joint.run_start(start / self.joint.inner)[0])
+    }
+
+    /// What says which elements a stretch begins with, where others begin with the same.
+    fn key(&self, start: usize, n: usize) -> Option<usize> {
+        match self.order {
+            Order::Periods(_) => Some(start % self.joint.inner),
+            _ => self.repeated(start, n),
+        }
     }
 
     /// The one element that a stretch consists of, where it does.
@@ -258,13 +279,13 @@ pub(super) type Stretch<T> = SmallVec<[T; 64]>;
 pub(super) struct Scratch<T: Element> {
     given: Stretch<T>,
     up: Stretch<T::Compute>,
-    /// The place of the element that `given` repeats.
-    repeated: Option<usize>,
+    /// The [`key`](Operand::key) of what `given` holds.
+    key: Option<usize>,
 }
 
 impl<T: Element> Scratch<T> {
     pub(super) fn new() -> Self {
-        Scratch { given: Stretch::new(), up: Stretch::new(), repeated: None }
+        Scratch { given: Stretch::new(), up: Stretch::new(), key: None }
     }
 
     /// The elements from number `start` on, `n` of them.
@@ -273,15 +294,14 @@ impl<T: Element> Scratch<T> {
         let given = match operand.slice(start, n) {
             Some(x) => x,
             None => {
-                let place = operand.repeated(start, n);
+                let key = operand.key(start, n);
                 if self.given.len() < n {
                     self.given.resize(n, T::default());
-                    self.repeated = None;
+                    self.key = None;
                 }
-                if place.is_none() || place != self.repeated {
-                    let filled = if place.is_some() { self.given.len() } else { n };
+                if key.is_none() || key != self.key {
                     operand.load(&mut self.given[..n], start);
-                    self.repeated = place.filter(|_| filled == n);
+                    self.key = key.filter(|_| self.given.len() == n);
                 }
                 &self.given[..n]
             }
@@ -319,6 +339,7 @@ mod tests {
         let layouts = [
             Layout::dense(whole.clone()),
             Layout::dense([20, 7].into()),
+            Layout::dense([7].into()),
             Layout::dense([5, 1, 7].into()),
             Layout::dense([5, 20, 1].into()),
             Layout::dense([7, 20, 5].into()).permute(&[2, 1, 0]),

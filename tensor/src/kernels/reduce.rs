@@ -114,7 +114,9 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
             acc.iter_mut().zip(settled(nan)).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
         }
         for rest in rest.chunks(LANES) {
-            acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
+            let mut whole = [start; LANES];
+            whole[..rest.len()].copy_from_slice(rest);
+            acc.iter_mut().zip(whole).for_each(|(a, v)| *a = Floats::<B, I>::join(*a, v));
         }
         total = Floats::<B, I>::join(total, lanes::join::<T, Floats<B, I>>(acc));
     }
@@ -124,19 +126,44 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
 /// `acc[i] = J::join(acc[i], x[i + row * stride])` for each row: some rows at a time, so that `acc` is seldom read.
 #[inline(always)]
 fn fold_rows<C: Copy, J: Join<C>>(acc: &mut [C], x: &[C], stride: usize, rows: usize) {
-    let n = acc.len();
-    let row = |r: usize| &x[r * stride..][..n];
+    /// Rows folded at a time: as many as are read side by side well.
+    const ROWS: usize = 8;
+    for from in (0..rows).step_by(ROWS) {
+        let (x, rows) = (&x[from * stride..], ROWS.min(rows - from));
+        let (wide, rest) = acc.as_chunks_mut::<LANES>();
+        for (i, acc) in wide.iter_mut().enumerate() {
+            fold_stretches::<C, J, LANES>(acc, &x[i * LANES..], stride, rows);
+        }
+        let x = &x[wide.len() * LANES..];
+        let (narrow, rest) = rest.as_chunks_mut::<{ LANES / 4 }>();
+        for (i, acc) in narrow.iter_mut().enumerate() {
+            fold_stretches::<C, J, { LANES / 4 }>(acc, &x[i * LANES / 4..], stride, rows);
+        }
+        let x = &x[narrow.len() * LANES / 4..];
+        for (i, acc) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+            fold_stretches::<C, J, 1>(acc, &x[i..], stride, rows);
+        }
+    }
+}
+
+/// [`fold_rows`] of `W` columns. They are kept in registers meanwhile: what is chosen between memory and another number,
+/// to be stored there again, would become a masked store, which takes many times as long.
+#[inline(always)]
+fn fold_stretches<C: Copy, J: Join<C>, const W: usize>(acc: &mut [C; W], x: &[C], stride: usize, rows: usize) {
+    let row = |r: usize| -> &[C; W] { x[r * stride..].first_chunk().expect("a row is as wide") };
+    let mut sums = *acc;
     let mut r = 0;
     while r + 4 <= rows {
         let [a, b, c, d] = [row(r), row(r + 1), row(r + 2), row(r + 3)];
-        for i in 0..n {
-            acc[i] = J::join(acc[i], J::join(J::join(a[i], b[i]), J::join(c[i], d[i])));
+        for i in 0..W {
+            sums[i] = J::join(sums[i], J::join(J::join(a[i], b[i]), J::join(c[i], d[i])));
         }
         r += 4;
     }
     for r in r..rows {
-        acc.iter_mut().zip(row(r)).for_each(|(a, &v)| *a = J::join(*a, v));
+        sums.iter_mut().zip(row(r)).for_each(|(a, &v)| *a = J::join(*a, v));
     }
+    *acc = sums;
 }
 
 /// The loops of a float reduction.

@@ -313,6 +313,51 @@ mod tests {
         (c, lens)
     }
 
+    /// Whole numbers, so that every order of summation gives the same.
+    fn numbers(n: usize, seed: usize) -> Vec<f64> {
+        (0..n).map(|i| ((i * 7 + seed * 13) % 11) as f64 - 5.0).collect()
+    }
+
+    #[test]
+    fn kernels_over_many_channels_are_summed_as_defined() {
+        // Rows of outputs of a register and less, tiles that end within a row, strips that are not whole, rows of
+        // outputs that see padding only.
+        for (size, stride, padding) in [([9, 7], 1, 1), ([8, 9], 2, 0), ([5, 17], 2, 2), ([4, 8], 1, 5)] {
+            let window = |size: usize| {
+                let output = (size + 2 * padding - 3) / stride + 1;
+                Window { size, kernel: 3, stride, padding, dilation: 1, output }
+            };
+            let [high, wide] = size.map(window);
+            let c = Conv { images: 2, groups: 1, channels: 130, filters: 43, windows: [Window::NONE, high, wide] };
+            let x = numbers(2 * 130 * c.pixels(), 1);
+            let (w, bias, g) = (numbers(43 * c.taps(), 2), numbers(43, 3), numbers(2 * 43 * c.positions(), 4));
+            let (mut out, mut back) = (vec![0.0; g.len()], vec![0.0; x.len()]);
+            for (o, sum) in out.iter_mut().enumerate() {
+                let (image, filter) = (o / c.positions() / 43, o / c.positions() % 43);
+                let (y, z) = (o % c.positions() / wide.output, o % wide.output);
+                *sum = bias[filter];
+                for tap in 0..c.taps() {
+                    let (channel, i, j) = (tap / 9, tap % 9 / 3, tap % 3);
+                    let place = |at: usize, size: usize| at.checked_sub(padding).filter(|&at| at < size);
+                    let (Some(y), Some(z)) = (place(y * stride + i, size[0]), place(z * stride + j, size[1])) else {
+                        continue;
+                    };
+                    let at = (image * 130 + channel) * c.pixels() + y * size[1] + z;
+                    *sum += x[at] * w[filter * c.taps() + tap];
+                    back[at] += g[o] * w[filter * c.taps() + tap];
+                }
+            }
+            for threads in [1, 3] {
+                let par = crate::with_threads(threads, Par::current);
+                let (mut to, mut from) = (vec![f64::NAN; out.len()], vec![f64::NAN; back.len()]);
+                conv(&mut to, &x, &w, Some(&bias), &c, &par);
+                transposed(&mut from, &g, &w, None, &c, &par);
+                assert!(to == out, "{size:?} stride {stride} padding {padding}");
+                assert!(from == back, "{size:?} stride {stride} padding {padding}, the other way");
+            }
+        }
+    }
+
     /// A kernel on three slices: of the input, the weight and the result.
     type Run = fn([&mut [f32]; 3], &Conv);
 

@@ -12,6 +12,7 @@ use crate::kernels::gemm::tile::{
     Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Places, Plus, Right, Target, Tiles,
 };
 use crate::kernels::scratch::Scratch;
+use crate::kernels::vector::{Vector, VectorLoop};
 use crate::par::{Par, SharedMut};
 
 /// Elements of images that are laid out at a time.
@@ -22,6 +23,11 @@ const LAID_OUT: usize = 1 << 22;
 const PANELS: usize = 16;
 const STRIPS: usize = 8;
 const TASKS: usize = 4;
+
+/// Elements of a panel that stay in the first cache while all strips go by; and least strips of a task for which the
+/// panel of a kernel with more positions is copied, so that it lies in one piece.
+const NEAR: usize = 4 << 10;
+const FEW_STRIPS: usize = 5;
 
 /// Where the outputs of a sweep go: of a plane of `elements`, every `steps` from `first` on.
 pub struct Place {
@@ -186,6 +192,29 @@ pub fn for_parts<T: Sums>(x: &[T], lattice: &Lattice, p: &Parts, par: &Par, mut 
     }
 }
 
+/// Copies a panel, one row for each position of the kernel.
+struct Copy<'a, T> {
+    to: &'a mut [T],
+    cells: &'a [T],
+    places: &'a [usize],
+    panel: &'a Panel,
+}
+
+impl<T: Sums> VectorLoop<T> for Copy<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = T>>(self) {
+        let Copy { to, cells, places, panel } = self;
+        let registers = &panel.cells[..panel.registers];
+        for (row, place) in to.chunks_exact_mut(registers.len() * V::LANES).zip(places) {
+            for (to, at) in row.chunks_exact_mut(V::LANES).zip(registers) {
+                // SAFETY: the instruction set is there, and both slices have as many elements as a register.
+                unsafe { V::load(cells[place + at..][..V::LANES].as_ptr()).store(to.as_mut_ptr()) };
+            }
+        }
+    }
+}
+
 /// `out = sums of x`, for all images and groups, at the places given; the others stay.
 pub fn sweep<T: Sums>(
     out: &SharedMut<'_, T>,
@@ -211,7 +240,10 @@ pub fn sweep<T: Sums>(
         first..rows.iter().rposition(sees).map_or(first, |last| last + 1)
     };
     for_parts(x, lattice, p, par, |parts, laid_out| {
-        let (mut wide, mut high) = (PANELS, STRIPS);
+        // What a tile reads of a deep kernel lies in many lines, which no cache near enough holds for the next strip.
+        let line = tiles.registers * tiles.lanes;
+        let copied = depth * line > 2 * NEAR && k.filters >= FEW_STRIPS * tiles.rows;
+        let (mut wide, mut high) = (PANELS, if copied { k.filters.div_ceil(tiles.rows) } else { STRIPS });
         let tasks = |wide: usize, high: usize| {
             parts.len() * panels.len().div_ceil(wide) * k.filters.div_ceil(high * tiles.rows)
         };
@@ -219,7 +251,9 @@ pub fn sweep<T: Sums>(
             if wide > 1 { wide = wide.div_ceil(2) } else { high = high.div_ceil(2) }
         }
         let (across, down) = (panels.len().div_ceil(wide), k.filters.div_ceil(high * tiles.rows));
-        par.for_each(parts.len() * across * down, |task| {
+        let own = if copied { depth * line } else { 0 };
+        let mut scratch = Scratch::<T>::new(par.threads().min(parts.len() * across * down) * own);
+        par.for_each_in(parts.len() * across * down, &mut scratch, own, |own, task| {
             let (i, part) = (task / (across * down), parts.start + task / (across * down));
             let (column, row) = (task / down % across * wide, task % down * high * tiles.rows);
             let group = part % p.groups;
@@ -230,21 +264,21 @@ pub fn sweep<T: Sums>(
                 .map(|(rows, panel)| (panel, rows.start * each_row..rows.end * each_row))
                 .collect();
             let mut sums = [[T::default(); MOST_COLUMNS]; MOST_ROWS];
-            // A strip of weights stays in the first cache, and its planes are written row after row.
-            for (r, height) in strips(filters, tiles.rows) {
-                let line = group * k.filters + row + r;
-                let plus = k.bias.map_or(Plus::Nothing, |bias| Plus::Rows(bias[line..line + height].as_ptr()));
-                let plane = (part * k.filters + row + r) * to.elements;
-                for (panel, taps) in &of_task {
-                    // Where no kernel position has to do with the outputs, there are no cells.
-                    let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
+            let mut tile =
+                |(r, height): (usize, usize), panel: &Panel, taps: Range<usize>, right: Right<T>, add: bool| {
+                    let line = group * k.filters + row + r;
+                    let plus = match k.bias {
+                        _ if add => Plus::Target,
+                        Some(bias) => Plus::Rows(bias[line..line + height].as_ptr()),
+                        None => Plus::Nothing,
+                    };
+                    let plane = (part * k.filters + row + r) * to.elements;
                     let left = Left::new(height, |j| k.weights[(line + j) * depth..][taps.clone()].as_ptr());
-                    let right = Right::Scattered(cells, k.places[taps.clone()].as_ptr(), panel.cells);
                     let run = |start, stride| {
                         let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
-                        // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a
-                        // panel on it lies in the part, registers that are read whole in the next part or the slack.
-                        // There are `height` lines of so many weights, and the target is checked by the caller.
+                        // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel on
+                        // it lies in the part, registers that are read whole in the next part or the slack; a copy has
+                        // whole registers. There are `height` lines of so many weights, and the target is checked below.
                         unsafe { (tiles.run)(height, panel.registers, Inner::of(taps.len()), left, right, target) };
                     };
                     if panels.tiling == Tiling::Rows {
@@ -252,8 +286,7 @@ pub fn sweep<T: Sums>(
                         let last = ends.take(panel.registers).max().expect("a register");
                         assert!(plane + (height - 1) * to.elements + panel.out + last <= out.len);
                         // SAFETY: within the output, as just found; each task writes its own outputs.
-                        run(unsafe { out.start().add(plane + panel.out) }, to.elements);
-                        continue;
+                        return run(unsafe { out.start().add(plane + panel.out) }, to.elements);
                     }
                     run(sums.as_mut_ptr().cast(), MOST_COLUMNS);
                     panels.for_runs(panel, |from, place, count| {
@@ -268,6 +301,31 @@ pub fn sweep<T: Sums>(
                             }
                         }
                     });
+                };
+            if copied {
+                for (panel, taps) in &of_task {
+                    let (cells, width) = (&laid_out[i * each + panel.cell..], panel.registers * tiles.lanes);
+                    // SAFETY: the copy checks what it reads and writes.
+                    unsafe { T::run(Copy { to: own, cells, places: &k.places[taps.clone()], panel }) };
+                    // What goes by way of a buffer is not added to.
+                    let most = if panels.tiling == Tiling::Rows { NEAR / width } else { depth };
+                    for slab in 0..taps.len().div_ceil(most).max(1) {
+                        let from = taps.start + slab * most;
+                        let right = Right::Strided(own[slab * most * width..].as_ptr(), width);
+                        for strip in strips(filters, tiles.rows) {
+                            tile(strip, panel, from..taps.end.min(from + most), right, slab > 0);
+                        }
+                    }
+                }
+                return;
+            }
+            // A strip of weights stays in the first cache, and its planes are written row after row.
+            for strip in strips(filters, tiles.rows) {
+                for (panel, taps) in &of_task {
+                    // Where no kernel position has to do with the outputs, there are no cells.
+                    let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
+                    let right = Right::Scattered(cells, k.places[taps.clone()].as_ptr(), panel.cells);
+                    tile(strip, panel, taps.clone(), right, false);
                 }
             }
         });

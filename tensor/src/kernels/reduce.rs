@@ -114,9 +114,14 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
             acc.iter_mut().zip(settled(nan)).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
         }
         for rest in rest.chunks(LANES) {
-            let mut whole = [start; LANES];
-            whole[..rest.len()].copy_from_slice(rest);
-            acc.iter_mut().zip(whole).for_each(|(a, v)| *a = Floats::<B, I>::join(*a, v));
+            if B::NAN_APART && rest.len() >= LANES / 4 {
+                // Whole registers are chosen from, see `fold_rows`.
+                let mut whole = [start; LANES];
+                whole[..rest.len()].copy_from_slice(rest);
+                acc.iter_mut().zip(whole).for_each(|(a, v)| *a = Floats::<B, I>::join(*a, v));
+            } else {
+                acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
+            }
         }
         total = Floats::<B, I>::join(total, lanes::join::<T, Floats<B, I>>(acc));
     }
@@ -126,44 +131,34 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
 /// `acc[i] = J::join(acc[i], x[i + row * stride])` for each row: some rows at a time, so that `acc` is seldom read.
 #[inline(always)]
 fn fold_rows<C: Copy, J: Join<C>>(acc: &mut [C], x: &[C], stride: usize, rows: usize) {
-    /// Rows folded at a time: as many as are read side by side well.
-    const ROWS: usize = 8;
-    for from in (0..rows).step_by(ROWS) {
-        let (x, rows) = (&x[from * stride..], ROWS.min(rows - from));
-        let (wide, rest) = acc.as_chunks_mut::<LANES>();
-        for (i, acc) in wide.iter_mut().enumerate() {
-            fold_stretches::<C, J, LANES>(acc, &x[i * LANES..], stride, rows);
+    let Some(&any) = x.first() else { return };
+    let mut memory = [any; WIDTH];
+    for (i, acc) in acc.chunks_mut(WIDTH).enumerate() {
+        let n = acc.len();
+        let row = |r: usize| &x[r * stride + i * WIDTH..][..n];
+        // From one to the other and back: what is chosen between a place and another number, to be stored there again,
+        // would become a masked store, which takes many times as long.
+        let (mut from, mut to) = (&mut *acc, &mut memory[..n]);
+        let (fours, singles) = (rows / 4, rows % 4);
+        for r in 0..fours {
+            let [a, b, c, d] = [row(4 * r), row(4 * r + 1), row(4 * r + 2), row(4 * r + 3)];
+            let (old, new) = (&from[..n], &mut to[..n]);
+            for i in 0..n {
+                new[i] = J::join(old[i], J::join(J::join(a[i], b[i]), J::join(c[i], d[i])));
+            }
+            std::mem::swap(&mut from, &mut to);
         }
-        let x = &x[wide.len() * LANES..];
-        let (narrow, rest) = rest.as_chunks_mut::<{ LANES / 4 }>();
-        for (i, acc) in narrow.iter_mut().enumerate() {
-            fold_stretches::<C, J, { LANES / 4 }>(acc, &x[i * LANES / 4..], stride, rows);
+        for r in rows - singles..rows {
+            let (a, old, new) = (row(r), &from[..n], &mut to[..n]);
+            for i in 0..n {
+                new[i] = J::join(old[i], a[i]);
+            }
+            std::mem::swap(&mut from, &mut to);
         }
-        let x = &x[narrow.len() * LANES / 4..];
-        for (i, acc) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-            fold_stretches::<C, J, 1>(acc, &x[i..], stride, rows);
+        if (fours + singles) % 2 == 1 {
+            acc.copy_from_slice(&memory[..n]);
         }
     }
-}
-
-/// [`fold_rows`] of `W` columns. They are kept in registers meanwhile: what is chosen between memory and another number,
-/// to be stored there again, would become a masked store, which takes many times as long.
-#[inline(always)]
-fn fold_stretches<C: Copy, J: Join<C>, const W: usize>(acc: &mut [C; W], x: &[C], stride: usize, rows: usize) {
-    let row = |r: usize| -> &[C; W] { x[r * stride..].first_chunk().expect("a row is as wide") };
-    let mut sums = *acc;
-    let mut r = 0;
-    while r + 4 <= rows {
-        let [a, b, c, d] = [row(r), row(r + 1), row(r + 2), row(r + 3)];
-        for i in 0..W {
-            sums[i] = J::join(sums[i], J::join(J::join(a[i], b[i]), J::join(c[i], d[i])));
-        }
-        r += 4;
-    }
-    for r in r..rows {
-        sums.iter_mut().zip(row(r)).for_each(|(a, &v)| *a = J::join(*a, v));
-    }
-    *acc = sums;
 }
 
 /// The loops of a float reduction.
@@ -358,30 +353,40 @@ fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Co
     let blocks = rows.div_ceil(height);
     let tasks = results.runs() * blocks * stretches;
     let together = (GRAIN / (width * rows.min(height) * starts.len())).max(1);
+    let fold_into = |parts: &mut [T::Compute]| {
+        let shared = SharedMut::new(parts);
+        par.for_each(tasks.div_ceil(together), |number| {
+            for task in number * together..tasks.min((number + 1) * together) {
+                let (r, block, from) =
+                    (task / (blocks * stretches), task / stretches % blocks, task % stretches * width);
+                let n = width.min(across - from);
+                let start = (r * blocks + block) * across + from;
+                // SAFETY: each task writes its own stretch of its own part.
+                let acc = unsafe { shared.range(start..start + n) };
+                acc.fill(f.start);
+                let (top, bottom) = (block * height, rows.min((block + 1) * height));
+                let add = |acc: &mut [T::Compute], at: isize, stride: isize, rows: usize| {
+                    for s in starts {
+                        add_rows(acc, x, at + s, stride, rows, f);
+                    }
+                };
+                results.for_runs(r..r + 1, |_, [p]| {
+                    let at = |row: usize| p as isize + row as isize * step + from as isize;
+                    add(acc, at(top * beside), step * beside as isize, bottom - top);
+                    if bottom == rows && run % beside > 0 {
+                        add(&mut acc[..run % beside * columns], at(rows * beside), *step, 1);
+                    }
+                });
+            }
+        });
+    };
+    if blocks * beside == 1
+        && let Some(out) = T::direct_mut(out)
+    {
+        return fold_into(out);
+    }
     let mut parts = vec![f.start; results.runs() * blocks * across];
-    let shared = SharedMut::new(&mut parts);
-    par.for_each(tasks.div_ceil(together), |number| {
-        for task in number * together..tasks.min((number + 1) * together) {
-            let (r, block, from) = (task / (blocks * stretches), task / stretches % blocks, task % stretches * width);
-            let n = width.min(across - from);
-            let start = (r * blocks + block) * across + from;
-            // SAFETY: each task writes its own stretch of its own part.
-            let acc = unsafe { shared.range(start..start + n) };
-            let (top, bottom) = (block * height, rows.min((block + 1) * height));
-            let add = |acc: &mut [T::Compute], at: isize, stride: isize, rows: usize| {
-                for s in starts {
-                    add_rows(acc, x, at + s, stride, rows, f);
-                }
-            };
-            results.for_runs(r..r + 1, |_, [p]| {
-                let at = |row: usize| p as isize + row as isize * step + from as isize;
-                add(acc, at(top * beside), step * beside as isize, bottom - top);
-                if bottom == rows && run % beside > 0 {
-                    add(&mut acc[..run % beside * columns], at(rows * beside), *step, 1);
-                }
-            });
-        }
-    });
+    fold_into(&mut parts);
     let of_run = blocks * across;
     let runs = (GRAIN / of_run).max(1);
     par.chunks_mut(out, runs * columns, |task, out| {

@@ -203,6 +203,13 @@ impl Lattice {
                 let from = &x[(z * high.size + y) * wide.size + first..];
                 match wide.step {
                     1 => copy_run(to, &from[..to.len()]),
+                    2 => {
+                        // Pairs, so that it vectorises; the last one may be cut short.
+                        let (last, to) = to.split_last_mut().expect("not empty");
+                        let (pairs, _) = from.as_chunks::<2>();
+                        to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
+                        *last = from[2 * to.len()];
+                    }
                     step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &v)| *to = v),
                 }
             }

@@ -114,6 +114,13 @@ fn fill<T: Sums>(out: &mut [T], bias: Option<&[T]>, channels: usize, pixels: usi
     }
 }
 
+/// Writes the weights of a filter in the order that positions are swept in.
+fn sort<T: Sums>(to: &mut [T], order: impl Iterator<Item = (usize, usize)>, weight: impl Fn(usize, usize) -> T) {
+    let mut to = to.iter_mut();
+    // The order counts by itself, which is many times as fast as to be asked for each.
+    order.for_each(|(channel, tap)| *to.next().expect("as many as positions") = weight(channel, tap));
+}
+
 /// `out = conv(x, w) + bias`, all dense.
 ///
 /// # Panics
@@ -152,8 +159,7 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
         false => {
             let order = by_row(c.windows.each_ref().map(|w| w.kernel), c.channels);
             par.chunks_mut(&mut sorted, taps, |line, to| {
-                let from = &w[line * taps..][..taps];
-                to.iter_mut().zip(order.clone()).for_each(|(to, (channel, tap))| *to = from[channel * area + tap]);
+                sort(to, order.clone(), |channel, tap| w[line * taps + channel * area + tap]);
             });
             (&sorted, lattice.places_by_row(c.channels), sweep::sweep)
         }
@@ -229,8 +235,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         let weights = &mut turned[..c.groups * c.channels * depth];
         par.chunks_mut(weights, depth, |line, to| {
             let (group, channel) = (line / c.channels, line % c.channels);
-            let from = |f: usize, tap: usize| w[((group * c.filters + f) * c.channels + channel) * area + seen[tap]];
-            to.iter_mut().zip(order.clone()).for_each(|(to, (f, tap))| *to = from(f, tap));
+            sort(to, order.clone(), |f, tap| w[((group * c.filters + f) * c.channels + channel) * area + seen[tap]]);
         });
         let k = Kernel { weights, places: &lattice.places_by_row(c.filters), filters: c.channels, bias };
         let start = first.iter().zip(steps).map(|(at, step)| at * step).sum();

@@ -53,6 +53,8 @@ enum Tiling {
     Rows,
     /// Along the cells; what lies between rows is not kept.
     Flow,
+    /// From output to output, whatever row they are in: what they see is copied.
+    Copied,
 }
 
 /// A tile's outputs.
@@ -60,8 +62,9 @@ struct Panel {
     /// The cell that the first output's kernel is counted from, and its place in the output plane.
     cell: usize,
     out: usize,
-    /// Outputs of a flow, with the cells between rows.
+    /// Outputs of a flow, with the cells between rows; outputs that are copied for, and the first one's number.
     columns: usize,
+    first: usize,
     /// Registers there are, where each begins in cells and in the output, and the lanes of each.
     registers: usize,
     cells: Places,
@@ -82,15 +85,19 @@ struct Panels<'a> {
 }
 
 impl Panels<'_> {
-    /// The way that wastes the fewest lanes.
-    fn new<'a, T>(lattice: &Lattice, to: &'a Place, tiles: &Tiles<T>) -> Panels<'a> {
+    /// The way that wastes the fewest lanes, without a copy or with one.
+    fn new<'a, T>(lattice: &Lattice, to: &'a Place, copied: bool, tiles: &Tiles<T>) -> Panels<'a> {
         let (outputs, steps) = (lattice.outputs(), lattice.steps());
         let lanes = tiles.lanes;
         let [_, high, row] = outputs;
         let in_rows = row as f64 / row.next_multiple_of(lanes) as f64;
         let flowing = (high * row) as f64 / ((high - 1) * steps[1] + row).next_multiple_of(lanes) as f64;
         // Outputs that are not neighbours go by way of the flow's buffer.
-        let tiling = if to.steps[2] == 1 && in_rows + 0.02 >= flowing { Tiling::Rows } else { Tiling::Flow };
+        let tiling = match to.steps[2] {
+            _ if copied => Tiling::Copied,
+            1 if in_rows + 0.02 >= flowing => Tiling::Rows,
+            _ => Tiling::Flow,
+        };
         Panels { tiling, outputs, steps, to, lanes, registers: tiles.registers }
     }
 
@@ -100,6 +107,7 @@ impl Panels<'_> {
         match self.tiling {
             Tiling::Rows => [row.div_ceil(self.lanes), high * row.div_ceil(self.lanes)],
             Tiling::Flow => [0, ((high - 1) * self.steps[1] + row).div_ceil(self.lanes)],
+            Tiling::Copied => [0, (high * row).div_ceil(self.lanes)],
         }
     }
 
@@ -120,7 +128,15 @@ impl Panels<'_> {
             let columns = (registers * self.lanes).min((high - 1) * cells[1] + row - from);
             let widths = [self.lanes; MOST_REGISTERS];
             let rows = from / cells[1]..((from + columns).div_ceil(cells[1])).min(high);
-            return Panel { cell: cell + from, out, columns, registers, cells: in_line, outs: in_line, widths, rows };
+            let (cells, outs) = (in_line, in_line);
+            return Panel { cell: cell + from, out, columns, first: 0, registers, cells, outs, widths, rows };
+        }
+        if self.tiling == Tiling::Copied {
+            let first = first * self.lanes;
+            let columns = (registers * self.lanes).min(high * row - first);
+            let widths = in_line.map(|at| columns.saturating_sub(at).min(self.lanes));
+            let (rows, cells, outs) = (first / row..(first + columns).div_ceil(row), in_line, in_line);
+            return Panel { cell, out, columns, first, registers, cells, outs, widths, rows };
         }
         let place = |j: usize| ((first + j) / across, (first + j) % across * self.lanes);
         let (top, left) = place(0);
@@ -128,6 +144,7 @@ impl Panels<'_> {
             cell: cell + top * cells[1] + left,
             out: out + top * outs[1] + left,
             columns: 0,
+            first: 0,
             registers,
             cells: in_line,
             outs: in_line,
@@ -144,11 +161,30 @@ impl Panels<'_> {
         panel
     }
 
-    /// Calls `f` with the outputs among the cells of a panel of a flow: their number within the panel, their place, and
-    /// how many neighbours there are.
+    /// The outputs of each row of a panel that is copied for: their number within the panel, the row, the number in it,
+    /// and how many there are.
+    fn parts(&self, panel: &Panel) -> impl Iterator<Item = [usize; 4]> {
+        let (row, first, end) = (self.outputs[2], panel.first, panel.first + panel.columns);
+        panel.rows.clone().map(move |y| {
+            let (from, until) = (first.max(y * row), end.min((y + 1) * row));
+            [from - first, y, from - y * row, until - from]
+        })
+    }
+
+    /// Whether outputs of a slice are neighbours, in order.
+    fn are_dense(&self) -> bool {
+        self.to.steps[1..] == [self.outputs[2], 1]
+    }
+
+    /// Calls `f` with the outputs of a panel that is no such part of the target: their number within the panel, their
+    /// place, and how many neighbours there are.
     #[inline]
     fn for_runs(&self, panel: &Panel, mut f: impl FnMut(usize, usize, usize)) {
         let (cells, row) = (self.steps[1], self.outputs[2]);
+        if self.tiling == Tiling::Copied {
+            let place = |y: usize, x: usize| panel.out + y * self.to.steps[1] + x * self.to.steps[2];
+            return self.parts(panel).for_each(|[at, y, x, count]| f(at, place(y, x), count));
+        }
         let slice = panel.cell % self.steps[0];
         let (mut at, end) = (slice, slice + panel.columns);
         while at < end {
@@ -192,11 +228,13 @@ pub fn for_parts<T: Sums>(x: &[T], lattice: &Lattice, p: &Parts, par: &Par, mut 
     }
 }
 
-/// Copies a panel, one row for each position of the kernel.
+/// Copies what a panel's outputs see, one row for each position of the kernel.
 struct Copy<'a, T> {
+    /// The rows, and room for a register that reaches beyond the last.
     to: &'a mut [T],
     cells: &'a [T],
     places: &'a [usize],
+    panels: &'a Panels<'a>,
     panel: &'a Panel,
 }
 
@@ -204,12 +242,18 @@ impl<T: Sums> VectorLoop<T> for Copy<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
-        let Copy { to, cells, places, panel } = self;
-        let registers = &panel.cells[..panel.registers];
-        for (row, place) in to.chunks_exact_mut(registers.len() * V::LANES).zip(places) {
-            for (to, at) in row.chunks_exact_mut(V::LANES).zip(registers) {
+        let Copy { to, cells, places, panels, panel } = self;
+        let width = panel.registers * V::LANES;
+        // Registers of cells, and where they go; what one reaches beyond its part is written over by the next.
+        let pieces = panels.parts(panel).flat_map(|[at, y, x, count]| {
+            (0..count).step_by(V::LANES).map(move |j| (y * panels.steps[1] + x + j, at + j))
+        });
+        let pieces: SmallVec<[(usize, usize); 8]> = pieces.collect();
+        for (row, place) in places.iter().enumerate() {
+            for (cell, at) in &pieces {
+                let (cells, to) = (&cells[place + cell..][..V::LANES], &mut to[row * width + at..][..V::LANES]);
                 // SAFETY: the instruction set is there, and both slices have as many elements as a register.
-                unsafe { V::load(cells[place + at..][..V::LANES].as_ptr()).store(to.as_mut_ptr()) };
+                unsafe { V::load(cells.as_ptr()).store(to.as_mut_ptr()) };
             }
         }
     }
@@ -229,8 +273,13 @@ pub fn sweep<T: Sums>(
     if lattice.outputs().contains(&0) || k.filters == 0 {
         return;
     }
-    let panels = Panels::new(lattice, to, tiles);
+    // What a tile reads of a deep kernel lies in many lines, which no cache near enough holds for the next strip.
+    let line = tiles.registers * tiles.lanes;
+    let copied = depth * line > 2 * NEAR && k.filters >= FEW_STRIPS * tiles.rows;
+    let panels = Panels::new(lattice, to, copied, tiles);
     let each = p.channels * lattice.plane();
+    // Whether tiles write to the output themselves.
+    let in_place = panels.tiling == Tiling::Rows || copied && panels.are_dense();
     let rows = lattice.axes[1].seen();
     let each_row = depth / rows.len().max(1);
     // The kernel's rows that see more than padding from some rows of outputs: they follow one another.
@@ -240,9 +289,6 @@ pub fn sweep<T: Sums>(
         first..rows.iter().rposition(sees).map_or(first, |last| last + 1)
     };
     for_parts(x, lattice, p, par, |parts, laid_out| {
-        // What a tile reads of a deep kernel lies in many lines, which no cache near enough holds for the next strip.
-        let line = tiles.registers * tiles.lanes;
-        let copied = depth * line > 2 * NEAR && k.filters >= FEW_STRIPS * tiles.rows;
         let (mut wide, mut high) = (PANELS, if copied { k.filters.div_ceil(tiles.rows) } else { STRIPS });
         let tasks = |wide: usize, high: usize| {
             parts.len() * panels.len().div_ceil(wide) * k.filters.div_ceil(high * tiles.rows)
@@ -251,7 +297,7 @@ pub fn sweep<T: Sums>(
             if wide > 1 { wide = wide.div_ceil(2) } else { high = high.div_ceil(2) }
         }
         let (across, down) = (panels.len().div_ceil(wide), k.filters.div_ceil(high * tiles.rows));
-        let own = if copied { depth * line } else { 0 };
+        let own = if copied { depth * line + tiles.lanes } else { 0 };
         let mut scratch = Scratch::<T>::new(par.threads().min(parts.len() * across * down) * own);
         par.for_each_in(parts.len() * across * down, &mut scratch, own, |own, task| {
             let (i, part) = (task / (across * down), parts.start + task / (across * down));
@@ -281,12 +327,12 @@ pub fn sweep<T: Sums>(
                         // whole registers. There are `height` lines of so many weights, and the target is checked below.
                         unsafe { (tiles.run)(height, panel.registers, Inner::of(taps.len()), left, right, target) };
                     };
-                    if panels.tiling == Tiling::Rows {
+                    if in_place {
                         let ends = panel.outs.iter().zip(panel.widths).map(|(at, width)| at + width);
-                        let last = ends.take(panel.registers).max().expect("a register");
-                        assert!(plane + (height - 1) * to.elements + panel.out + last <= out.len);
+                        let (start, last) = (plane + panel.out + panel.first, ends.take(panel.registers).max());
+                        assert!(start + (height - 1) * to.elements + last.expect("a register") <= out.len);
                         // SAFETY: within the output, as just found; each task writes its own outputs.
-                        return run(unsafe { out.start().add(plane + panel.out) }, to.elements);
+                        return run(unsafe { out.start().add(start) }, to.elements);
                     }
                     run(sums.as_mut_ptr().cast(), MOST_COLUMNS);
                     panels.for_runs(panel, |from, place, count| {
@@ -306,9 +352,9 @@ pub fn sweep<T: Sums>(
                 for (panel, taps) in &of_task {
                     let (cells, width) = (&laid_out[i * each + panel.cell..], panel.registers * tiles.lanes);
                     // SAFETY: the copy checks what it reads and writes.
-                    unsafe { T::run(Copy { to: own, cells, places: &k.places[taps.clone()], panel }) };
+                    unsafe { T::run(Copy { to: own, cells, places: &k.places[taps.clone()], panels: &panels, panel }) };
                     // What goes by way of a buffer is not added to.
-                    let most = if panels.tiling == Tiling::Rows { NEAR / width } else { depth };
+                    let most = if in_place { NEAR / width } else { depth };
                     for slab in 0..taps.len().div_ceil(most).max(1) {
                         let from = taps.start + slab * most;
                         let right = Right::Strided(own[slab * most * width..].as_ptr(), width);

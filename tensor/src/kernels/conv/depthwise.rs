@@ -1,10 +1,12 @@
 //! Convolutions whose groups have one channel and one filter: too little for tiles, so a whole plane at a time.
 
 use super::lattice::Lattice;
-use super::sweep::{Kernel, Place, for_parts};
+use super::sweep::{Kernel, Place};
 use super::{Conv, Parts, Sums};
+use crate::kernels::gemm::tile::{MOST_COLUMNS, MOST_REGISTERS};
+use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{Vector, VectorLoop, sum_of_lanes};
-use crate::par::{Par, SharedMut};
+use crate::par::{GRAIN, Par, SharedMut};
 
 /// The outputs of one plane, whose rows are dense.
 struct Plane<'a, T> {
@@ -90,18 +92,32 @@ pub fn sweep<T: Sums>(
     par: &Par,
 ) {
     let taps = k.places.len();
-    for_parts(x, lattice, p, par, |parts, laid_out| {
-        par.for_each(parts.len(), |i| {
-            let (part, group) = (parts.start + i, (parts.start + i) % p.groups);
-            // SAFETY: each task writes its own plane.
-            let out = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
-            let weights = &k.weights[group * taps..][..taps];
-            let bias = k.bias.map_or(T::default(), |bias| bias[group]);
-            let cells = &laid_out[i * lattice.plane()..];
-            // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the next
-            // part or the slack.
-            unsafe { T::run(Plane { out, cells, lattice, weights, places: k.places, bias, to }) };
-        });
+    for_planes(x, lattice, p, p.count, par, |part, cells| {
+        let group = part % p.groups;
+        // SAFETY: each part's plane is written once.
+        let out = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
+        let weights = &k.weights[group * taps..][..taps];
+        let bias = k.bias.map_or(T::default(), |bias| bias[group]);
+        // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the slack.
+        unsafe { T::run(Plane { out, cells, lattice, weights, places: k.places, bias, to }) };
+    });
+}
+
+/// Calls `f` with the number of each part and its cells, which are still in the first cache. Parts whose numbers are
+/// equal modulo `apart` come from one thread, in order.
+fn for_planes<T: Sums>(x: &[T], lattice: &Lattice, p: &Parts, apart: usize, par: &Par, f: impl Fn(usize, &[T]) + Sync) {
+    let (plane, rounds) = (lattice.plane(), p.count.div_ceil(apart.max(1)));
+    let own = plane + MOST_COLUMNS * MOST_REGISTERS;
+    let together = (GRAIN / (own * rounds.max(1))).max(1);
+    let tasks = apart.div_ceil(together);
+    let mut scratch = Scratch::<T>::new(par.threads().min(tasks) * own);
+    par.for_each_in(tasks, &mut scratch, own, |own, task| {
+        for first in task * together..apart.min((task + 1) * together) {
+            for part in (first..p.count).step_by(apart) {
+                lattice.fill(&mut own[..plane], &x[part * p.pixels..][..p.pixels]);
+                f(part, own);
+            }
+        }
     });
 }
 
@@ -158,19 +174,15 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
     let (lattice, positions, taps) = (Lattice::new(c), c.positions(), c.taps());
     let places = lattice.places(1);
     let p = Parts { count: c.images * c.groups, groups: c.groups, channels: 1, pixels: c.pixels() };
-    for_parts(x, &lattice, &p, par, |parts, laid_out| {
-        // A task has the images of one group, in order.
-        par.chunks_mut(w, taps, |group, w| {
-            let first = parts.start + (group + c.groups - parts.start % c.groups) % c.groups;
-            for part in (first..parts.end).step_by(c.groups) {
-                let g = &g[part * positions..][..positions];
-                let cells = &laid_out[(part - parts.start) * lattice.plane()..];
-                for (places, w) in places.chunks(TAPS).zip(w.chunks_mut(TAPS)) {
-                    // SAFETY: what the kernel positions meet lies in the part's cells.
-                    let sums = unsafe { T::run(Products { g, cells, lattice: &lattice, places }) };
-                    w.iter_mut().zip(sums).for_each(|(w, sum)| *w += sum);
-                }
-            }
-        });
+    let weights = SharedMut::new(w);
+    for_planes(x, &lattice, &p, c.groups, par, |part, cells| {
+        // SAFETY: the parts of a group are summed one after the other.
+        let w = unsafe { weights.range(part % c.groups * taps..(part % c.groups + 1) * taps) };
+        let g = &g[part * positions..][..positions];
+        for (places, w) in places.chunks(TAPS).zip(w.chunks_mut(TAPS)) {
+            // SAFETY: what the kernel positions meet lies in the part's cells.
+            let sums = unsafe { T::run(Products { g, cells, lattice: &lattice, places }) };
+            w.iter_mut().zip(sums).for_each(|(w, sum)| *w += sum);
+        }
     });
 }

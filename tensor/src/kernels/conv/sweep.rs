@@ -249,12 +249,17 @@ impl<T: Sums> VectorLoop<T> for Copy<'_, T> {
             (0..count).step_by(V::LANES).map(move |j| (y * panels.steps[1] + x + j, at + j))
         });
         let pieces: SmallVec<[(usize, usize); 8]> = pieces.collect();
-        for (row, place) in places.iter().enumerate() {
+        let last = |numbers: &mut dyn Iterator<Item = usize>| numbers.max().unwrap_or(0);
+        let reach = last(&mut places.iter().copied()) + last(&mut pieces.iter().map(|piece| piece.0)) + V::LANES;
+        assert!(reach <= cells.len() && places.len() * width + V::LANES <= to.len());
+        assert!(pieces.iter().all(|piece| piece.1 < width));
+        let mut row = to.as_mut_ptr();
+        for place in places {
             for (cell, at) in &pieces {
-                let (cells, to) = (&cells[place + cell..][..V::LANES], &mut to[row * width + at..][..V::LANES]);
-                // SAFETY: the instruction set is there, and both slices have as many elements as a register.
-                unsafe { V::load(cells.as_ptr()).store(to.as_mut_ptr()) };
+                // SAFETY: the instruction set is there, and cells and rows are as many as was just found.
+                unsafe { V::load(cells.as_ptr().add(place + cell)).store(row.add(*at)) };
             }
+            row = row.wrapping_add(width);
         }
     }
 }

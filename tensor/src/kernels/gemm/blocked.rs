@@ -1,7 +1,7 @@
 //! A product block by block, so that what is used again is still in a cache.
 //!
-//! The right operand is brought into panels as wide as a tile, all threads together; then each task computes a block
-//! of the result, slab by slab of the inner axis. A panel stays in the first cache while the strips of the left operand
+//! The right operand is brought into panels as wide as a tile: all threads together, or, where a task has all rows, each
+//! panel just before it is used. Each task computes a block of the result, slab by slab of the inner axis. A panel stays in the first cache while the strips of the left operand
 //! go by, which stay in the second. What lies well already, and is small, is read where it lies.
 
 use smallvec::SmallVec;
@@ -117,15 +117,19 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
     let (tiles, wide) = (plan.tiles, plan.wide);
     let panels = p.n.div_ceil(wide);
     let (down, across) = (p.m.div_ceil(plan.rows), panels.div_ceil(plan.panels));
-    let right = if plan.pack_right { p.n.next_multiple_of(tiles.lanes) * p.k } else { 0 };
-    let own = if plan.pack_left { plan.rows.min(p.m) * pack::line(plan.depth) } else { 0 };
+    // Panels that one task alone needs never leave the first cache.
+    let (together, alone) = (plan.pack_right && down > 1, plan.pack_right && down == 1);
+    let right = if together { p.n.next_multiple_of(tiles.lanes) * p.k } else { 0 };
+    let left = if plan.pack_left { plan.rows.min(p.m) * pack::line(plan.depth) } else { 0 };
+    let own = left + if alone { plan.depth * wide } else { 0 };
     let mut scratch = Scratch::<T>::new(right + par.threads().min(down * across) * own);
     let (packed, parts) = scratch.split_at_mut(right);
-    if plan.pack_right {
+    if together {
         pack::panels(packed, p.b, p.k, p.n, [wide, tiles.lanes], par);
     }
     let packed = &*packed;
     par.for_each_in(down * across, parts, own, |own, task| {
+        let (own, own_panel) = own.split_at_mut(left);
         let (row, panel) = (task / across * plan.rows, task % across * plan.panels);
         let (rows, end) = (plan.rows.min(p.m - row), panels.min(panel + plan.panels));
         for at in (0..p.k).step_by(plan.depth) {
@@ -140,15 +144,14 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                 let first = j * wide;
                 let columns = wide.min(p.n - first);
                 let registers = columns.div_ceil(tiles.lanes);
-                let right = match plan.pack_right {
-                    true => {
-                        let width = registers * tiles.lanes;
-                        Right::Strided(packed[first * p.k + at * width..].as_ptr(), width)
-                    }
-                    false => {
-                        let b = p.b.from(at, first);
-                        Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
-                    }
+                let (b, width) = (p.b.from(at, first), registers * tiles.lanes);
+                let right = if together {
+                    Right::Strided(packed[first * p.k + at * width..].as_ptr(), width)
+                } else if alone {
+                    pack::panel(own_panel, b, depth, columns, tiles.lanes);
+                    Right::Strided(own_panel.as_ptr(), width)
+                } else {
+                    Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
                 };
                 for &(i, height, left) in &strips {
                     let start = p.start + (row + i) * p.stride + first;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Matrix;
 use crate::dtype::Element;
+use crate::kernels::operand::copy_run;
 use crate::kernels::transpose::transpose;
 use crate::par::{Par, SharedMut};
 
@@ -41,18 +42,24 @@ pub fn panels<T: Element>(
         let start = first * depth + at * width;
         // SAFETY: each task writes its own rows of its own panel.
         let to = unsafe { to.range(start..start + depth_here * width) };
-        place(to, width, b.from(at, first), 0..depth_here, 0..columns);
-        if columns < width {
-            to.chunks_mut(width).for_each(|row| row[columns..].fill(T::default()));
-        }
+        panel(to, b.from(at, first), depth_here, columns, lanes);
     });
+}
+
+/// Copies a matrix of `depth` rows into one panel, as [`panels`] does.
+pub fn panel<T: Element>(to: &mut [T], b: Matrix<'_, T>, depth: usize, columns: usize, lanes: usize) {
+    let width = columns.next_multiple_of(lanes);
+    place(to, width, b, 0..depth, 0..columns);
+    if columns < width {
+        to.chunks_mut(width).take(depth).for_each(|row| row[columns..].fill(T::default()));
+    }
 }
 
 /// Copies a part of a matrix into rows `stride` apart.
 fn place<T: Element>(to: &mut [T], stride: usize, m: Matrix<'_, T>, rows: Range<usize>, columns: Range<usize>) {
     if m.column_stride == 1 {
         for (to, i) in to.chunks_mut(stride).zip(rows) {
-            to[..columns.len()].copy_from_slice(&m.data[m.from(i, columns.start).offset..][..columns.len()]);
+            copy_run(&mut to[..columns.len()], &m.data[m.from(i, columns.start).offset..][..columns.len()]);
         }
     } else if m.row_stride == 1 && m.column_stride >= 0 {
         let from = m.from(rows.start, columns.start);

@@ -6,9 +6,18 @@ use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
 use crate::kernels::operand::copy_run;
 use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::vector::prefetch;
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
+
+/// Rows ahead that are asked for, how many cache lines of each (shorter rows are not worth it), and the bytes of a line.
+const AHEAD: usize = 4;
+const LINES: usize = 8;
+const LINE: usize = 64;
+
+/// Bytes of a source that is not expected to be in a cache.
+const FAR: usize = 1 << 21;
 
 /// The place of the first index that is not a position of an axis of `size`, where there is one.
 pub fn outside(index: &[i64], size: usize) -> Option<usize> {
@@ -104,8 +113,17 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
                 }
                 return;
             }
-            for (out, &i) in out.chunks_exact_mut(size).zip(at) {
-                copy_run(out, &x[(start + i as isize * along) as usize..][..size]);
+            let from = |i: i64| (start + i as isize * along) as usize;
+            let far = size_of_val(x) >= FAR && size * size_of::<T>() >= LINES * LINE / 2;
+            for (k, (out, &i)) in out.chunks_exact_mut(size).zip(at).enumerate() {
+                // Rows lie anywhere, so the machine cannot guess which one is next.
+                if far && let Some(&next) = at.get(k + AHEAD) {
+                    let row = x.as_ptr().wrapping_add(from(next));
+                    for line in (0..size.min(LINES * LINE / size_of::<T>())).step_by(LINE / size_of::<T>()) {
+                        prefetch(row.wrapping_add(line));
+                    }
+                }
+                copy_run(out, &x[from(i)..][..size]);
             }
         }
     }

@@ -12,6 +12,14 @@ use crate::kernels::{copy, elementary};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
 
+/// Elements of a task: each takes as long as some that are only added.
+const SHARE: usize = GRAIN / 4;
+
+/// The threads for so many elements.
+pub fn par(elements: usize) -> Par {
+    Par::of(elements.saturating_mul(GRAIN / SHARE))
+}
+
 /// `out = softmax(x)` along `axis`; `out` is dense.
 pub fn softmax<T>(out: &mut [T], x: &[T], layout: &Layout, axis: usize, par: &Par)
 where
@@ -194,7 +202,7 @@ where
     let (groups, lanes) = if turned { (1, before) } else { (before, after) };
     let stretches = lanes.div_ceil(W);
     let count = groups * stretches;
-    let together = (GRAIN / (n * W)).max(1);
+    let together = (SHARE / (n * W)).max(1);
     let shared = SharedMut::new(out);
     let scratch = || [(); N].map(|()| vec![[T::Compute::default(); W]; n]);
     par.for_each_with(count.div_ceil(together), scratch, |scratch, block| {
@@ -324,7 +332,7 @@ where
             *acc = *acc + if LOG { g } else { g * y };
         }
     }
-    let each = (GRAIN / n.max(1)).max(1) * n;
+    let each = (SHARE / n.max(1)).max(1) * n;
     par.chunks_mut(out, each, |block, out| {
         let own = block * each..block * each + out.len();
         in_compute([out], [&g[own.clone()], &y[own]], |[out], [g, y]| simd::run(Rows::<_, LOG>(out, g, y, n)));
@@ -376,7 +384,7 @@ pub(super) fn for_rows<T>(
         return copy::gather_par(out, &rows, &back, par);
     }
     let (rows, n) = (Rows::new(layout, axis), layout.shape()[axis]);
-    let per_block = (GRAIN / n).max(1);
+    let per_block = (SHARE / n).max(1);
     par.chunks_mut(out, per_block * n, |block, part| {
         let first = block * per_block;
         let mut up = Vec::new();

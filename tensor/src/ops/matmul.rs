@@ -11,7 +11,7 @@ use crate::layout::Joint;
 use crate::ops::cast::in_single;
 use crate::ops::elementwise::unsupported;
 use crate::ops::{other_input, twin};
-use crate::par::Par;
+use crate::par::{GRAIN, Par};
 use crate::registry::{Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::Shape;
 use crate::storage::Storage;
@@ -161,10 +161,15 @@ pub(crate) static MATMUL: Op = {
             let (x, y) = (matrix(xs, places[0].0, ar, ac), matrix(ys, places[0].1, br, bc));
             gemm::gemm(s.m, s.k, s.n, x, y, out, false, &Par::of(work / 32));
         } else {
-            let par = Par::of(work.saturating_mul(batches) / 32);
-            par.chunks_mut(out, each, |i, out| {
-                let (x, y) = (matrix(xs, places[i].0, ar, ac), matrix(ys, places[i].1, br, bc));
-                gemm::gemm(s.m, s.k, s.n, x, y, out, false, &Par::sequential());
+            // To begin a product takes as long as touching some elements. Small ones go some at a time.
+            const BEGIN: usize = 128;
+            let each_takes = (work / 32).saturating_add(BEGIN);
+            let (par, together) = (Par::of(each_takes.saturating_mul(batches)), (GRAIN / 4 / each_takes).max(1));
+            par.chunks_mut(out, each * together, |task, out| {
+                for (out, place) in out.chunks_mut(each).zip(&places[task * together..]) {
+                    let (x, y) = (matrix(xs, place.0, ar, ac), matrix(ys, place.1, br, bc));
+                    gemm::gemm(s.m, s.k, s.n, x, y, out, false, &Par::sequential());
+                }
             });
         }
     }

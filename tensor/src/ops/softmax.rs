@@ -10,7 +10,6 @@ use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::dense;
 use crate::ops::twin;
-use crate::par::Par;
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
@@ -30,7 +29,7 @@ fn forward(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
         let mut storage = Storage::stale::<T>(n);
         let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
         let kernel = if log { softmax::log_softmax } else { softmax::softmax };
-        kernel(out, x.storage().slice(), x.layout(), axis, &Par::of(n));
+        kernel(out, x.storage().slice(), x.layout(), axis, &softmax::par(n));
         storage
     });
     Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), dtype)])
@@ -114,7 +113,7 @@ fn forward_grad(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
         return Err(Error::new(format!("the gradient has shape {}, and the result {}", g.shape(), y.shape())));
     }
     let axis = y.shape().axis(call.attrs().int("axis"))?;
-    let par = Par::of(y.elements());
+    let par = softmax::par(y.elements());
     Ok(smallvec::smallvec![with_dtype!(float dtype, T => AnyTensor::filled::<T>(y.shape().clone(), |out| {
         let kernel = if log { softmax::log_softmax_grad } else { softmax::softmax_grad };
         kernel(out, g.dense_slice(), y.dense_slice(), &Layout::dense(y.shape().clone()), axis, &par);

@@ -11,6 +11,7 @@ use crate::kernels::gemm::blocked::strips;
 use crate::kernels::gemm::tile::{
     Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Places, Plus, Right, Target, Tiles,
 };
+use crate::kernels::operand::copy_run;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{Vector, VectorLoop};
 use crate::par::{Par, SharedMut};
@@ -28,6 +29,9 @@ const TASKS: usize = 4;
 /// panel of a kernel with more positions is copied, so that it lies in one piece.
 const NEAR: usize = 4 << 10;
 const FEW_STRIPS: usize = 5;
+
+/// Positions of the kernel that take as long as the copy of a tile's outputs.
+const COPY: usize = 16;
 
 /// Where the outputs of a sweep go: of a plane of `elements`, every `steps` from `first` on.
 pub struct Place {
@@ -86,16 +90,18 @@ struct Panels<'a> {
 
 impl Panels<'_> {
     /// The way that wastes the fewest lanes, without a copy or with one.
-    fn new<'a, T>(lattice: &Lattice, to: &'a Place, copied: bool, tiles: &Tiles<T>) -> Panels<'a> {
+    fn new<'a, T>(lattice: &Lattice, to: &'a Place, depth: usize, copied: bool, tiles: &Tiles<T>) -> Panels<'a> {
         let (outputs, steps) = (lattice.outputs(), lattice.steps());
         let lanes = tiles.lanes;
         let [_, high, row] = outputs;
         let in_rows = row as f64 / row.next_multiple_of(lanes) as f64;
         let flowing = (high * row) as f64 / ((high - 1) * steps[1] + row).next_multiple_of(lanes) as f64;
-        // Outputs that are not neighbours go by way of the flow's buffer.
+        // To copy a tile from the flow's buffer takes as long as some positions of the kernel; outputs that are not
+        // neighbours go by way of it in any case.
+        let flowing = flowing * depth as f64 / (depth + COPY) as f64;
         let tiling = match to.steps[2] {
             _ if copied => Tiling::Copied,
-            1 if in_rows + 0.02 >= flowing => Tiling::Rows,
+            1 if in_rows >= flowing => Tiling::Rows,
             _ => Tiling::Flow,
         };
         Panels { tiling, outputs, steps, to, lanes, registers: tiles.registers }
@@ -281,7 +287,7 @@ pub fn sweep<T: Sums>(
     // What a tile reads of a deep kernel lies in many lines, which no cache near enough holds for the next strip.
     let line = tiles.registers * tiles.lanes;
     let copied = depth * line > 2 * NEAR && k.filters >= FEW_STRIPS * tiles.rows;
-    let panels = Panels::new(lattice, to, copied, tiles);
+    let panels = Panels::new(lattice, to, depth, copied, tiles);
     let each = p.channels * lattice.plane();
     // Whether tiles write to the output themselves.
     let in_place = panels.tiling == Tiling::Rows || copied && panels.are_dense();
@@ -324,7 +330,9 @@ pub fn sweep<T: Sums>(
                         None => Plus::Nothing,
                     };
                     let plane = (part * k.filters + row + r) * to.elements;
-                    let left = Left::new(height, |j| k.weights[(line + j) * depth..][taps.clone()].as_ptr());
+                    let weights = &k.weights[line * depth..(line + height) * depth];
+                    assert!(taps.end <= depth);
+                    let left = Left::new(height, |j| weights.as_ptr().wrapping_add(j * depth + taps.start));
                     let run = |start, stride| {
                         let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
                         // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel on
@@ -347,7 +355,7 @@ pub fn sweep<T: Sums>(
                             // SAFETY: as above.
                             let out = unsafe { out.range(start..start + (count - 1) * step + 1) };
                             match step {
-                                1 => out.copy_from_slice(&sums[from..from + count]),
+                                1 => copy_run(out, &sums[from..from + count]),
                                 _ => out.iter_mut().step_by(step).zip(&sums[from..]).for_each(|(o, &v)| *o = v),
                             }
                         }

@@ -138,8 +138,9 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
             if plan.pack_left {
                 a = pack::lines(own, a, rows, depth);
             }
-            let strips: SmallVec<[_; MOST_STRIPS]> =
-                strips(rows, tiles.rows).map(|(i, height)| (i, height, a.left(i, height))).collect();
+            // Filled where it lies: to move it would take longer than a small product.
+            let mut of_rows: SmallVec<[_; MOST_STRIPS]> = SmallVec::new();
+            of_rows.extend(strips(rows, tiles.rows).map(|(i, height)| (i, height, a.left(i, height))));
             for j in panel..end {
                 let first = j * wide;
                 let columns = wide.min(p.n - first);
@@ -153,7 +154,7 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                 } else {
                     Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
                 };
-                for &(i, height, left) in &strips {
+                for &(i, height, left) in &of_rows {
                     let start = p.start + (row + i) * p.stride + first;
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
                     // the right operand is read in place its columns are whole registers, too.

@@ -114,10 +114,15 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
                 return;
             }
             let from = |i: i64| (start + i as isize * along) as usize;
-            let far = size_of_val(x) >= FAR && size * size_of::<T>() >= LINES * LINE / 2;
+            if size_of_val(x) < FAR || size * size_of::<T>() < LINES * LINE / 2 {
+                for (out, &i) in out.chunks_exact_mut(size).zip(at) {
+                    copy_run(out, &x[from(i)..][..size]);
+                }
+                return;
+            }
             for (k, (out, &i)) in out.chunks_exact_mut(size).zip(at).enumerate() {
                 // Rows lie anywhere, so the machine cannot guess which one is next.
-                if far && let Some(&next) = at.get(k + AHEAD) {
+                if let Some(&next) = at.get(k + AHEAD) {
                     let row = x.as_ptr().wrapping_add(from(next));
                     for line in (0..size.min(LINES * LINE / size_of::<T>())).step_by(LINE / size_of::<T>()) {
                         prefetch(row.wrapping_add(line));

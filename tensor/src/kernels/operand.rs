@@ -24,7 +24,7 @@ const LONGEST_RUN: usize = 1 << 15;
 const LONGEST_TURNED: usize = 4096;
 
 /// Longer runs are read where they lie, though they repeat.
-const LONGEST_PERIOD: usize = 1024;
+const LONGEST_PERIOD: usize = SHORTEST_RUN - 1;
 
 /// How the elements of an operand lie.
 enum Order {
@@ -70,7 +70,7 @@ impl<'a, T: Element> Operand<'a, T> {
             None if step == 1 => Order::Dense(layout.offset()),
             Some((rows, 1)) if step > 1 && rows > 1 && inner > 1 => Order::Turned,
             Some((rows, 0)) if rows == joint.runs() && (2..=LONGEST_PERIOD).contains(&inner) => {
-                Order::Periods(LONG_STRETCH / inner * inner)
+                Order::Periods(LONG_STRETCH / 2 / inner * inner)
             }
             _ => Order::Runs,
         };

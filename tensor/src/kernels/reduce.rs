@@ -139,7 +139,7 @@ fn fold_rows<C: Copy, J: Join<C>>(acc: &mut [C], x: &[C], stride: usize, rows: u
         // From one to the other and back: what is chosen between a place and another number, to be stored there again,
         // would become a masked store, which takes many times as long.
         let (mut from, mut to) = (&mut *acc, &mut memory[..n]);
-        let (fours, singles) = (rows / 4, rows % 4);
+        let (fours, singles) = (rows / 4, rows % 4); // the last ones together
         for r in 0..fours {
             let [a, b, c, d] = [row(4 * r), row(4 * r + 1), row(4 * r + 2), row(4 * r + 3)];
             let (old, new) = (&from[..n], &mut to[..n]);
@@ -148,14 +148,26 @@ fn fold_rows<C: Copy, J: Join<C>>(acc: &mut [C], x: &[C], stride: usize, rows: u
             }
             std::mem::swap(&mut from, &mut to);
         }
-        for r in rows - singles..rows {
-            let (a, old, new) = (row(r), &from[..n], &mut to[..n]);
-            for i in 0..n {
-                new[i] = J::join(old[i], a[i]);
+        if singles > 0 {
+            let (old, new) = (&from[..n], &mut to[..n]);
+            let (a, b, c) = (row(rows - singles), row(rows - singles.min(2)), row(rows - 1));
+            // A loop for each: with the choice within, or in a closure, they are not vectorised.
+            if singles == 1 {
+                for i in 0..n {
+                    new[i] = J::join(old[i], a[i]);
+                }
+            } else if singles == 2 {
+                for i in 0..n {
+                    new[i] = J::join(old[i], J::join(a[i], c[i]));
+                }
+            } else {
+                for i in 0..n {
+                    new[i] = J::join(old[i], J::join(J::join(a[i], b[i]), c[i]));
+                }
             }
             std::mem::swap(&mut from, &mut to);
         }
-        if (fours + singles) % 2 == 1 {
+        if (fours + singles.min(1)) % 2 == 1 {
             acc.copy_from_slice(&memory[..n]);
         }
     }

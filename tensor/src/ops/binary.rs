@@ -275,7 +275,7 @@ binary! {
     add / try_add = ADD {
         eval: |x, y| x + y,
         int: |x, y| x.wrapping_add(&y),
-        loops: by_number,
+        loops: commuting,
         lhs: [] |g| g,
         rhs: [] |g| g,
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [],
@@ -313,7 +313,7 @@ binary! {
     mul / try_mul = MUL {
         eval: |x, y| x * y,
         int: |x, y| x.wrapping_mul(&y),
-        loops: by_number,
+        loops: commuting,
         lhs: [rhs] |g| g * rhs,
         rhs: [lhs] |g| g * lhs,
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [(0.0, 2.0) => [2.0, 0.0]],

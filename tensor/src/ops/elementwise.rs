@@ -102,6 +102,8 @@ pub(crate) struct ZipTable {
     int: Option<IntZipTable>,
     /// With a number on the right.
     by_number: Option<NumberTable>,
+    /// Whether the operands may change places.
+    commutes: bool,
 }
 
 struct NumberTable {
@@ -118,7 +120,7 @@ struct IntZipTable {
 
 impl ZipTable {
     pub(crate) const fn float<B: BinaryBody>() -> ZipTable {
-        ZipTable { f32: zip::block::<B, f32>, f64: zip::block::<B, f64>, int: None, by_number: None }
+        ZipTable { f32: zip::block::<B, f32>, f64: zip::block::<B, f64>, int: None, by_number: None, commutes: false }
     }
 
     pub(crate) const fn with_int<B: BinaryBody, I: BinaryIntBody>() -> ZipTable {
@@ -137,6 +139,11 @@ impl ZipTable {
     pub(crate) const fn by_number<B: BinaryBody>(self) -> ZipTable {
         let table = NumberTable { f32: zip::number_block::<B, f32>, f64: zip::number_block::<B, f64> };
         ZipTable { by_number: Some(table), ..self }
+    }
+
+    /// The same for an operation that gives the same when its operands change places.
+    pub(crate) const fn commuting<B: BinaryBody>(self) -> ZipTable {
+        ZipTable { commutes: true, ..self.by_number::<B>() }
     }
 }
 
@@ -192,6 +199,11 @@ pick_zip!(float f32 f64);
 pick_zip!(int i64 i32 u8 i8);
 pick_zip!(compare f32 f64 i64 i32 u8 i8);
 
+/// Whether a tensor has one element for each row of what it broadcasts to.
+fn repeats(t: &AnyTensor) -> bool {
+    t.shape().last().is_none_or(|&size| size == 1)
+}
+
 /// Computes an elementwise operation of two operands that broadcast, in the memory of one where that was handed over.
 pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) -> Result<Outputs> {
     let dtype = call.same_dtype()?;
@@ -222,7 +234,11 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
                 storage
             }
             None => {
-                let (x, y) = (call.input(0), call.input(1));
+                let (mut x, mut y) = (call.input(0), call.input(1));
+                // A number for a whole row belongs on the right.
+                if table.commutes && !same && repeats(x) && !repeats(y) {
+                    std::mem::swap(&mut x, &mut y);
+                }
                 let mut storage = Storage::stale::<T>(n);
                 let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
                 let (xs, ys) = (x.storage().slice(), y.storage().slice());

@@ -27,22 +27,25 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
         let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
         for z in 0..deep {
             for y in 0..high {
-                let cells = &cells[z * slice + y * row..];
+                // Where no kernel position has to do with the outputs, there are no cells.
+                let cells = if places.is_empty() { cells } else { &cells[z * slice + y * row..] };
                 let out = &mut out[to.first + z * to.steps[0] + y * to.steps[1]..][..wide];
                 let mut x = 0;
                 while x < wide {
-                    let registers = (wide - x).div_ceil(V::LANES).min(4);
-                    let (cells, out) = (&cells[x..], &mut out[x..]);
+                    // The last register reaches back over the one before, unless the row has but one.
+                    x = if wide >= V::LANES { x.min(wide - V::LANES) } else { 0 };
+                    let registers = ((wide - x) / V::LANES).clamp(1, 4);
+                    let (cells, out) = (if places.is_empty() { cells } else { &cells[x..] }, &mut out[x..]);
                     // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole, of
                     // which there is at most one more than the row has.
                     unsafe {
                         match registers {
                             1 => row_of::<V, 1>(out, cells, weights, places, bias),
-                            2 => row_of::<V, 2>(out, cells, weights, places, bias),
+                            2 | 3 => row_of::<V, 2>(out, cells, weights, places, bias),
                             _ => row_of::<V, 4>(out, cells, weights, places, bias),
                         }
                     }
-                    x += registers * V::LANES;
+                    x += (1 << registers.ilog2()) * V::LANES;
                 }
             }
         }
@@ -81,7 +84,7 @@ unsafe fn row_of<V: Vector, const N: usize>(
     }
 }
 
-/// [`sweep`](super::sweep::sweep) for groups of one channel and one filter, into rows that are dense.
+/// [`sweep`](super::sweep::sweep) for groups of one channel and one filter.
 pub fn sweep<T: Sums>(
     out: &SharedMut<'_, T>,
     x: &[T],
@@ -92,30 +95,51 @@ pub fn sweep<T: Sums>(
     par: &Par,
 ) {
     let taps = k.places.len();
-    for_planes(x, lattice, p, p.count, par, |part, cells| {
+    let [deep, high, wide] = lattice.outputs();
+    // Outputs that are no neighbours are put where they belong afterwards.
+    let apart = to.steps[2] != 1;
+    let near = Place { elements: deep * high * wide, first: 0, steps: [high * wide, wide, 1] };
+    let more = if apart { near.elements } else { 0 };
+    for_planes(x, lattice, p, (p.count, more), par, |part, cells, sums| {
         let group = part % p.groups;
         // SAFETY: each part's plane is written once.
-        let out = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
+        let plane = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
         let weights = &k.weights[group * taps..][..taps];
         let bias = k.bias.map_or(T::default(), |bias| bias[group]);
+        let (target, place) = if apart { (&mut *sums, &near) } else { (&mut *plane, to) };
         // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the slack.
-        unsafe { T::run(Plane { out, cells, lattice, weights, places: k.places, bias, to }) };
+        unsafe { T::run(Plane { out: target, cells, lattice, weights, places: k.places, bias, to: place }) };
+        if apart {
+            for (line, sums) in sums.chunks(wide).enumerate() {
+                let start = to.first + line / high * to.steps[0] + line % high * to.steps[1];
+                plane[start..].iter_mut().step_by(to.steps[2]).zip(sums).for_each(|(to, &sum)| *to = sum);
+            }
+        }
     });
 }
 
-/// Calls `f` with the number of each part and its cells, which are still in the first cache. Parts whose numbers are
-/// equal modulo `apart` come from one thread, in order.
-fn for_planes<T: Sums>(x: &[T], lattice: &Lattice, p: &Parts, apart: usize, par: &Par, f: impl Fn(usize, &[T]) + Sync) {
+/// Calls `f` with the number of each part, its cells, which are still in the first cache, and memory for `more` elements.
+/// Parts whose numbers are equal modulo `apart` come from one thread, in order.
+fn for_planes<T: Sums>(
+    x: &[T],
+    lattice: &Lattice,
+    p: &Parts,
+    (apart, more): (usize, usize),
+    par: &Par,
+    f: impl Fn(usize, &[T], &mut [T]) + Sync,
+) {
     let (plane, rounds) = (lattice.plane(), p.count.div_ceil(apart.max(1)));
-    let own = plane + MOST_COLUMNS * MOST_REGISTERS;
+    let with_slack = plane + MOST_COLUMNS * MOST_REGISTERS;
+    let own = with_slack + more;
     let together = (GRAIN / (own * rounds.max(1))).max(1);
     let tasks = apart.div_ceil(together);
     let mut scratch = Scratch::<T>::new(par.threads().min(tasks) * own);
     par.for_each_in(tasks, &mut scratch, own, |own, task| {
         for first in task * together..apart.min((task + 1) * together) {
             for part in (first..p.count).step_by(apart) {
-                lattice.fill(&mut own[..plane], &x[part * p.pixels..][..p.pixels]);
-                f(part, own);
+                let (cells, more) = own.split_at_mut(with_slack);
+                lattice.fill(&mut cells[..plane], &x[part * p.pixels..][..p.pixels]);
+                f(part, cells, more);
             }
         }
     });
@@ -175,7 +199,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
     let places = lattice.places(1);
     let p = Parts { count: c.images * c.groups, groups: c.groups, channels: 1, pixels: c.pixels() };
     let weights = SharedMut::new(w);
-    for_planes(x, &lattice, &p, c.groups, par, |part, cells| {
+    for_planes(x, &lattice, &p, (c.groups, 0), par, |part, cells, _| {
         // SAFETY: the parts of a group are summed one after the other.
         let w = unsafe { weights.range(part % c.groups * taps..(part % c.groups + 1) * taps) };
         let g = &g[part * positions..][..positions];

@@ -7,9 +7,9 @@
 
 use smallvec::SmallVec;
 
-use super::Conv;
-use crate::dtype::Element;
+use super::{Conv, Sums};
 use crate::kernels::operand::copy_run;
+use crate::kernels::vector::{Vector, VectorLoop};
 use crate::kernels::window::Window;
 
 /// How one axis is laid out.
@@ -181,8 +181,25 @@ impl Lattice {
     }
 
     /// Lays out a plane.
-    pub fn fill<T: Element>(&self, cells: &mut [T], x: &[T]) {
-        let [deep, high, wide] = &self.axes;
+    pub fn fill<T: Sums>(&self, cells: &mut [T], x: &[T]) {
+        // SAFETY: what is loaded and stored is checked.
+        unsafe { T::run(Fill { lattice: self, cells, x }) };
+    }
+}
+
+/// See [`Lattice::fill`].
+struct Fill<'a, T> {
+    lattice: &'a Lattice,
+    cells: &'a mut [T],
+    x: &'a [T],
+}
+
+impl<T: Copy + Default> VectorLoop<T> for Fill<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = T>>(self) {
+        let Fill { lattice, cells, x } = self;
+        let [deep, high, wide] = &lattice.axes;
         let mut rows = cells.chunks_mut(wide.cells.max(1));
         for (d, h, w) in (0..deep.stretches.len()).flat_map(|d| {
             (0..high.stretches.len()).flat_map(move |h| (0..wide.stretches.len()).map(move |w| (d, h, w)))
@@ -203,12 +220,18 @@ impl Lattice {
                 let from = &x[(z * high.size + y) * wide.size + first..];
                 match wide.step {
                     1 => copy_run(to, &from[..to.len()]),
-                    2 => {
-                        // Pairs, so that it vectorises; the last one may be cut short.
-                        let (last, to) = to.split_last_mut().expect("not empty");
-                        let (pairs, _) = from.as_chunks::<2>();
-                        to.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
-                        *last = from[2 * to.len()];
+                    2 if to.len() >= V::LANES && from.len() >= 2 * to.len() => {
+                        // The last register may reach back over the one before.
+                        let last = to.len() - V::LANES;
+                        for at in (0..to.len()).step_by(V::LANES) {
+                            let at = at.min(last);
+                            let (from, to) = (&from[2 * at..][..2 * V::LANES], &mut to[at..][..V::LANES]);
+                            // SAFETY: the instruction set is there, and the slices have as many elements.
+                            unsafe {
+                                let (low, high) = (V::load(from.as_ptr()), V::load(from.as_ptr().add(V::LANES)));
+                                low.deinterleave(high)[0].store(to.as_mut_ptr());
+                            }
+                        }
                     }
                     step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &v)| *to = v),
                 }

@@ -242,9 +242,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         let strides = c.windows.each_ref().map(|w| w.stride);
         let to =
             Place { elements: c.pixels(), first: start, steps: [0, 1, 2].map(|i| strides[i].saturating_mul(steps[i])) };
-        // Rows are dense where there is one phase along them.
-        let plain = c.is_depthwise() && to.steps[2] == 1 && !k.places.is_empty();
-        let sweep: Sweep<T> = if plain { depthwise::sweep } else { sweep::sweep };
+        let sweep: Sweep<T> = if c.is_depthwise() { depthwise::sweep } else { sweep::sweep };
         sweep(&x, g, &lattice, &p, &k, &to, par);
     }
 }
@@ -324,22 +322,33 @@ mod tests {
     }
 
     #[test]
-    fn kernels_over_many_channels_are_summed_as_defined() {
-        // Rows of outputs of a register and less, tiles that end within a row, strips that are not whole, rows of
-        // outputs that see padding only.
-        for (size, stride, padding) in [([9, 7], 1, 1), ([8, 9], 2, 0), ([5, 17], 2, 2), ([4, 8], 1, 5)] {
+    fn outputs_and_gradients_are_those_of_the_definition() {
+        // Over many channels, rows of outputs of a register and less, tiles that end within a row, strips that are not
+        // whole, rows of outputs that see padding only; then a filter for each channel; then few channels.
+        for ([groups, channels, filters], size, stride, padding) in [
+            ([1, 130, 43], [9, 7], 1, 1),
+            ([1, 130, 43], [8, 9], 2, 0),
+            ([1, 130, 43], [5, 17], 2, 2),
+            ([1, 130, 43], [4, 8], 1, 5),
+            ([130, 1, 1], [9, 37], 2, 1),
+            ([130, 1, 1], [12, 30], 1, 2),
+            ([7, 1, 1], [10, 23], 4, 0),
+            ([2, 3, 9], [15, 41], 2, 1),
+            ([1, 1, 10], [13, 28], 1, 0),
+        ] {
             let window = |size: usize| {
                 let output = (size + 2 * padding - 3) / stride + 1;
                 Window { size, kernel: 3, stride, padding, dilation: 1, output }
             };
             let [high, wide] = size.map(window);
-            let c = Conv { images: 2, groups: 1, channels: 130, filters: 43, windows: [Window::NONE, high, wide] };
-            let x = numbers(2 * 130 * c.pixels(), 1);
-            let (w, bias, g) = (numbers(43 * c.taps(), 2), numbers(43, 3), numbers(2 * 43 * c.positions(), 4));
-            let (mut out, mut back) = (vec![0.0; g.len()], vec![0.0; x.len()]);
+            let c = Conv { images: 2, groups, channels, filters, windows: [Window::NONE, high, wide] };
+            let x = numbers(2 * groups * channels * c.pixels(), 1);
+            let (w, bias) = (numbers(groups * filters * c.taps(), 2), numbers(groups * filters, 3));
+            let g = numbers(2 * groups * filters * c.positions(), 4);
+            let (mut out, mut of_x, mut of_w) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
             for (o, sum) in out.iter_mut().enumerate() {
-                let (image, filter) = (o / c.positions() / 43, o / c.positions() % 43);
-                let (y, z) = (o % c.positions() / wide.output, o % wide.output);
+                let (plane, y, z) = (o / c.positions(), o % c.positions() / wide.output, o % wide.output);
+                let filter = plane % (groups * filters);
                 *sum = bias[filter];
                 for tap in 0..c.taps() {
                     let (channel, i, j) = (tap / 9, tap % 9 / 3, tap % 3);
@@ -347,18 +356,21 @@ mod tests {
                     let (Some(y), Some(z)) = (place(y * stride + i, size[0]), place(z * stride + j, size[1])) else {
                         continue;
                     };
-                    let at = (image * 130 + channel) * c.pixels() + y * size[1] + z;
+                    let at = (plane / filters * channels + channel) * c.pixels() + y * size[1] + z;
                     *sum += x[at] * w[filter * c.taps() + tap];
-                    back[at] += g[o] * w[filter * c.taps() + tap];
+                    of_x[at] += g[o] * w[filter * c.taps() + tap];
+                    of_w[filter * c.taps() + tap] += g[o] * x[at];
                 }
             }
             for threads in [1, 3] {
                 let par = crate::with_threads(threads, Par::current);
-                let (mut to, mut from) = (vec![f64::NAN; out.len()], vec![f64::NAN; back.len()]);
-                conv(&mut to, &x, &w, Some(&bias), &c, &par);
-                transposed(&mut from, &g, &w, None, &c, &par);
-                assert!(to == out, "{size:?} stride {stride} padding {padding}");
-                assert!(from == back, "{size:?} stride {stride} padding {padding}, the other way");
+                let mut all = [&out, &of_x, &of_w].map(|want| vec![f64::NAN; want.len()]);
+                conv(&mut all[0], &x, &w, Some(&bias), &c, &par);
+                transposed(&mut all[1], &g, &w, None, &c, &par);
+                weight_grad(&mut all[2], &x, &g, &c, &par);
+                for (i, (got, want)) in all.iter().zip([&out, &of_x, &of_w]).enumerate() {
+                    assert!(got == want, "result {i} of {c:?}");
+                }
             }
         }
     }

@@ -209,8 +209,8 @@ mod tests {
         c
     }
 
-    /// One row, one column, tiles cut short, several slabs, tasks, and groups of columns.
-    const SIZES: [(usize, usize, usize); 12] = [
+    /// One row, one column, tiles cut short, several slabs, tasks, and groups of columns; few rows and much on the right.
+    const SIZES: [(usize, usize, usize); 14] = [
         (1, 1, 1),
         (3, 5, 2),
         (17, 33, 9),
@@ -223,6 +223,8 @@ mod tests {
         (15, 400, 23),
         (4, 0, 3),
         (18, 2000, 2200),
+        (3, 250, 530),
+        (5, 1003, 260),
     ];
 
     #[test]

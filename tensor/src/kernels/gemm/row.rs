@@ -1,4 +1,5 @@
-//! A product whose result is one row: each element of the right operand is used once, so nothing is copied.
+//! A product whose result is one row, or a few: each element of the right operand is used so seldom that nothing is
+//! copied, and it is read as memory is quickest with.
 
 use super::{Matrix, Problem};
 use crate::dtype::Element;
@@ -17,7 +18,14 @@ const WORK: usize = 1 << 17;
 const TASKS: usize = 16;
 
 /// Columns below which rows are too short to be combined.
-const FEW: usize = 32;
+const FEW: usize = 8;
+
+/// Most rows of a result; for more of them than one, the least elements of the right operand, and how much of it is
+/// combined with each row in turn: so much stays in the first cache.
+const MOST: usize = 5;
+const LARGE: usize = 1 << 16;
+const NEAR_COLUMNS: usize = 512;
+const NEAR_ROWS: usize = 8;
 
 /// `c = a b` for a left operand of one row.
 struct Combine<'a, T> {
@@ -83,7 +91,11 @@ impl<T: Precise + std::ops::AddAssign> VectorLoop<T> for Dot<'_, T> {
 
 /// Whether [`product`] computes this.
 pub(super) fn takes<T>(p: &Problem<'_, T>) -> bool {
-    p.m == 1 && (p.b.row_stride == 1 || p.b.column_stride == 1 && p.n >= FEW)
+    let in_rows = p.b.column_stride == 1;
+    match p.m {
+        1 => p.b.row_stride == 1 || in_rows && p.n >= FEW,
+        m => m <= MOST && in_rows && p.n >= NEAR_COLUMNS / 2 && p.k * p.n >= LARGE,
+    }
 }
 
 /// `c = a b`, or `c += a b`.
@@ -95,18 +107,22 @@ pub(super) unsafe fn product<T: Precise + Element + Registers + std::ops::AddAss
     c: &SharedMut<'_, T>,
     par: &Par,
 ) {
-    let mut copy = Scratch::<T>::new(if p.a.column_stride == 1 { 0 } else { p.k });
-    copy.iter_mut().enumerate().for_each(|(i, to)| *to = p.a.data[p.a.from(0, i).offset]);
-    let a = if p.a.column_stride == 1 { &p.a.data[p.a.offset..][..p.k] } else { &copy[..] };
-    // SAFETY: the caller's promise.
-    let out = unsafe { c.range(p.start..p.start + p.n) };
-    if p.b.row_stride == 1 {
+    let copied = p.a.column_stride != 1;
+    let mut copy = Scratch::<T>::new(if copied { p.m * p.k } else { 0 });
+    for (i, to) in copy.iter_mut().enumerate() {
+        *to = p.a.data[p.a.from(i / p.k, i % p.k).offset];
+    }
+    let a = |i: usize| if copied { &copy[i * p.k..][..p.k] } else { &p.a.data[p.a.from(i, 0).offset..][..p.k] };
+    let place = |i: usize| p.start + i * p.stride..p.start + i * p.stride + p.n;
+    if p.m == 1 && p.b.row_stride == 1 {
+        // SAFETY: the caller's promise.
+        let out = unsafe { c.range(place(0)) };
         let columns = (GRAIN / p.k).max(1);
         par.chunks_mut(out, columns, |block, out| {
             for (j, out) in out.iter_mut().enumerate() {
                 let b = &p.b.data[p.b.from(0, block * columns + j).offset..][..p.k];
                 // SAFETY: the loop stays within its runs.
-                let dot = unsafe { T::run(Dot(a, b)) };
+                let dot = unsafe { T::run(Dot(a(0), b)) };
                 *out = if p.add { *out + dot } else { dot };
             }
         });
@@ -116,30 +132,43 @@ pub(super) unsafe fn product<T: Precise + Element + Registers + std::ops::AddAss
     let tasks = (p.k.saturating_mul(p.n) / WORK).clamp(1, TASKS);
     let rows = p.k.div_ceil(tasks);
     let tasks = p.k.div_ceil(rows);
-    let mut more = Scratch::<T>::new((tasks - 1) * p.n);
-    if !p.add {
-        out.fill(T::zero());
-    }
+    let each = p.m * p.n;
+    let mut more = Scratch::<T>::new((tasks - 1) * each);
     more.fill(T::zero());
-    let combine = |task: usize, out: &mut [T]| {
-        let a = &a[task * rows..p.k.min((task + 1) * rows)];
-        for (block, out) in out.chunks_mut(COLUMNS).enumerate() {
-            simd::run(Combine { out, a, b: p.b.from(task * rows, block * COLUMNS) });
+    for i in 0..if p.add { 0 } else { p.m } {
+        // SAFETY: the caller's promise.
+        let out = unsafe { c.range(place(i)) };
+        match p.bias {
+            Some(bias) => out.copy_from_slice(&bias[..p.n]),
+            None => out.fill(T::zero()),
         }
-    };
+    }
+    let (wide, deep) = if p.m == 1 { (COLUMNS, p.k) } else { (NEAR_COLUMNS, NEAR_ROWS) };
     {
-        let (first, rest) = (SharedMut::new(out), SharedMut::new(&mut more));
+        let more = SharedMut::new(&mut more);
         par.for_each(tasks, |task| {
-            // SAFETY: each task has its own sums.
-            unsafe {
-                match task {
-                    0 => combine(0, first.range(0..p.n)),
-                    _ => combine(task, rest.range((task - 1) * p.n..task * p.n)),
+            let all = task * rows..p.k.min((task + 1) * rows);
+            for (column, at) in (0..p.n).step_by(wide).flat_map(|j| all.clone().step_by(deep).map(move |at| (j, at))) {
+                let (n, end) = (wide.min(p.n - column), all.end.min(at + deep));
+                for i in 0..p.m {
+                    // SAFETY: each task has its own sums, the first one those of the result.
+                    let out = unsafe {
+                        match task {
+                            0 => c.range(place(i).start + column..place(i).start + column + n),
+                            _ => more
+                                .range((task - 1) * each + i * p.n + column..(task - 1) * each + i * p.n + column + n),
+                        }
+                    };
+                    simd::run(Combine { out, a: &a(i)[at..end], b: p.b.from(at, column) });
                 }
             }
         });
     }
-    for part in more.chunks(p.n) {
-        out.iter_mut().zip(part).for_each(|(out, &v)| *out += v);
+    for part in more.chunks(each.max(1)) {
+        for (i, part) in part.chunks(p.n).enumerate() {
+            // SAFETY: the caller's promise.
+            let out = unsafe { c.range(place(i)) };
+            out.iter_mut().zip(part).for_each(|(out, &v)| *out += v);
+        }
     }
 }

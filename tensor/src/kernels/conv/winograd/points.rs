@@ -88,8 +88,8 @@ impl VectorLoop<f32> for OfKernels<'_, '_> {
         assert_eq!(points.len(), side.area());
         for from in (0..channels).step_by(V::LANES) {
             let mut kernels = [[0.0; MOST_LANES]; MOST_TAPS];
-            for lane in 0..V::LANES.min(channels - from) {
-                let place = first + (from + lane) * step;
+            for (lane, channel) in (from..channels).take(V::LANES).enumerate() {
+                let place = first + channel * step;
                 let kernel = &weights[place..][..area];
                 ahead(weights.as_ptr().wrapping_add(place + V::LANES * step), area);
                 for (tap, &weight) in kernel.iter().enumerate() {

@@ -284,3 +284,30 @@ fn rows_that_are_read_where_they_lie() {
         assert_eq!(picked.to_vec::<f64>(), want, "{length}");
     }
 }
+
+#[test]
+fn leading_axes_of_any_length_are_folded() {
+    for (rows, columns) in (1..=11).flat_map(|rows| [(rows, 5), (rows, 600)]) {
+        let values: Vec<f64> = noise(40, rows * columns, 1000).iter().map(|&v| v as f64).collect();
+        let x = Tensor::from_slice(&values, [rows, columns]);
+        let lane = |j: usize| values[j..].iter().step_by(columns).copied();
+        let sums: Vec<f64> = (0..columns).map(|j| lane(j).sum()).collect();
+        let largest: Vec<f64> = (0..columns).map(|j| lane(j).fold(f64::NEG_INFINITY, f64::max)).collect();
+        assert_eq!(x.sum_axis(0).to_vec::<f64>(), sums, "{rows}x{columns}");
+        assert_eq!(x.max_axis(0).to_vec::<f64>(), largest, "{rows}x{columns}");
+    }
+}
+
+#[test]
+fn columns_on_the_left_and_rows_on_the_right() {
+    let draw = |seed, n: usize| -> Vec<f64> { noise(seed, n, 1000).iter().map(|&v| v as f64).collect() };
+    for (m, n) in [(7, 3), (300, 33), (40, 1000)] {
+        let (a, b) = (draw(41, m), draw(42, n));
+        let (column, row) = (Tensor::from_slice(&a, [m, 1]), Tensor::from_slice(&b, [1, n]));
+        let each =
+            |f: fn(f64, f64) -> f64| -> Vec<f64> { a.iter().flat_map(|&a| b.iter().map(move |&b| f(a, b))).collect() };
+        assert_eq!((&column + &row).to_vec::<f64>(), each(|a, b| a + b), "{m} + {n}");
+        assert_eq!((&column - &row).to_vec::<f64>(), each(|a, b| a - b), "{m} - {n}");
+        assert_eq!((&column * &row).to_vec::<f64>(), each(|a, b| a * b), "{m} * {n}");
+    }
+}

@@ -6,15 +6,15 @@ use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
 use crate::kernels::operand::copy_run;
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::vector::prefetch;
+use crate::kernels::vector::prefetch_run;
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
 
-/// Rows ahead that are asked for, how many cache lines of each (shorter rows are not worth it), and the bytes of a line.
+/// Rows ahead that are asked for, and least and most bytes of each.
 const AHEAD: usize = 4;
-const LINES: usize = 8;
-const LINE: usize = 64;
+const LEAST_AHEAD: usize = 256;
+const MOST_AHEAD: usize = 512;
 
 /// Bytes of a source that is not expected to be in a cache.
 const FAR: usize = 1 << 21;
@@ -114,7 +114,7 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
                 return;
             }
             let from = |i: i64| (start + i as isize * along) as usize;
-            if size_of_val(x) < FAR || size * size_of::<T>() < LINES * LINE / 2 {
+            if size_of_val(x) < FAR || size * size_of::<T>() < LEAST_AHEAD {
                 for (out, &i) in out.chunks_exact_mut(size).zip(at) {
                     copy_run(out, &x[from(i)..][..size]);
                 }
@@ -124,9 +124,7 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
                 // Rows lie anywhere, so the machine cannot guess which one is next.
                 if let Some(&next) = at.get(k + AHEAD) {
                     let row = x.as_ptr().wrapping_add(from(next));
-                    for line in (0..size.min(LINES * LINE / size_of::<T>())).step_by(LINE / size_of::<T>()) {
-                        prefetch(row.wrapping_add(line));
-                    }
+                    prefetch_run(row, size.min(MOST_AHEAD / size_of::<T>()));
                 }
                 copy_run(out, &x[from(i)..][..size]);
             }

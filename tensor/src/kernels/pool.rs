@@ -286,8 +286,7 @@ fn raise<C: Precise>(best: &mut [C], place: &mut [i32], met: &[C], starts: &[i32
 /// The best so far, or what is met where that is better.
 #[inline(always)]
 fn better_of<C: Precise>((best, place): (C, i32), (met, there): (C, i32)) -> (C, i32) {
-    // True also where what is met is NaN: one comparison for two.
-    #[allow(clippy::neg_cmp_op_on_partial_ord)]
+    #[allow(clippy::neg_cmp_op_on_partial_ord)] // true also where what is met is NaN: one comparison for two
     let better = !(met <= best) & !best.is_nan();
     (select_unpredictable(better, met, best), select_unpredictable(better, there, place))
 }

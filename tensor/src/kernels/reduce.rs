@@ -397,7 +397,7 @@ fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Co
     {
         return fold_into(out);
     }
-    let mut parts = vec![f.start; results.runs() * blocks * across];
+    let mut parts = vec![T::Compute::default(); results.runs() * blocks * across];
     fold_into(&mut parts);
     let of_run = blocks * across;
     let runs = (GRAIN / of_run).max(1);

@@ -82,7 +82,7 @@ pub const MOST_LANES: usize = 16;
 
 /// Has the cache line at a place brought into the first cache.
 #[inline(always)]
-pub fn prefetch<T>(at: *const T) {
+fn prefetch<T>(at: *const T) {
     // SAFETY: a hint, which reads nothing; SSE is part of the target.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -90,6 +90,17 @@ pub fn prefetch<T>(at: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Has the cache lines of `count` elements brought into the first cache.
+#[inline(always)]
+pub fn prefetch_run<T>(from: *const T, count: usize) {
+    for at in (0..count).step_by(LINE / size_of::<T>()) {
+        prefetch(from.wrapping_add(at));
+    }
 }
 
 /// The sum of a register's lanes, one after the other.

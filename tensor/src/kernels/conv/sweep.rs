@@ -255,9 +255,8 @@ impl<T: Sums> VectorLoop<T> for Copy<'_, T> {
             (0..count).step_by(V::LANES).map(move |j| (y * panels.steps[1] + x + j, at + j))
         });
         let pieces: SmallVec<[(usize, usize); 8]> = pieces.collect();
-        let last = |numbers: &mut dyn Iterator<Item = usize>| numbers.max().unwrap_or(0);
-        let reach = last(&mut places.iter().copied()) + last(&mut pieces.iter().map(|piece| piece.0)) + V::LANES;
-        assert!(reach <= cells.len() && places.len() * width + V::LANES <= to.len());
+        let (place, cell) = (places.iter().max().unwrap_or(&0), pieces.iter().map(|piece| piece.0).max().unwrap_or(0));
+        assert!(place + cell + V::LANES <= cells.len() && places.len() * width + V::LANES <= to.len());
         assert!(pieces.iter().all(|piece| piece.1 < width));
         let mut row = to.as_mut_ptr();
         for place in places {
@@ -335,9 +334,10 @@ pub fn sweep<T: Sums>(
                     let left = Left::new(height, |j| weights.as_ptr().wrapping_add(j * depth + taps.start));
                     let run = |start, stride| {
                         let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
-                        // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel on
-                        // it lies in the part, registers that are read whole in the next part or the slack; a copy has
-                        // whole registers. There are `height` lines of so many weights, and the target is checked below.
+                        // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel
+                        // on it lies in the part, registers that are read whole in the next part or the slack; a copy
+                        // has whole registers. There are `height` lines of so many weights, and the target is checked
+                        // below.
                         unsafe { (tiles.run)(height, panel.registers, Inner::of(taps.len()), left, right, target) };
                     };
                     if in_place {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::kernels::conv::Conv;
-use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop, prefetch};
+use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop, prefetch_run};
 use crate::kernels::window::Window;
 use crate::par::SharedMut;
 
@@ -17,9 +17,6 @@ pub const MOST_TAPS: usize = 25;
 
 /// Points of the first three taps of a side, and of a side of the gradient's tiles.
 pub const THREE: usize = 4;
-
-/// Numbers of a cache line.
-const CACHE_LINE: usize = 16;
 
 /// The sides of a kernel, and of its tiles, which make two outputs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,7 +88,7 @@ impl VectorLoop<f32> for OfKernels<'_, '_> {
             for (lane, channel) in (from..channels).take(V::LANES).enumerate() {
                 let place = first + channel * step;
                 let kernel = &weights[place..][..area];
-                ahead(weights.as_ptr().wrapping_add(place + V::LANES * step), area);
+                prefetch_run(weights.as_ptr().wrapping_add(place + V::LANES * step), area);
                 for (tap, &weight) in kernel.iter().enumerate() {
                     kernels[if turned { area - 1 - tap } else { tap }][lane] = weight;
                 }
@@ -331,14 +328,6 @@ unsafe fn lay_out<V: Vector<Element = f32>>(cells: &mut [f32], x: &[f32], grid: 
     }
 }
 
-/// Has numbers brought into the first cache that are wanted soon.
-#[inline(always)]
-fn ahead(from: *const f32, count: usize) {
-    for at in (0..count).step_by(CACHE_LINE) {
-        prefetch(from.wrapping_add(at));
-    }
-}
-
 /// `V = B' d B` of the tiles of some runs, for all channels.
 pub struct ToPoints<'a> {
     pub points: &'a mut [f32],
@@ -368,7 +357,7 @@ impl VectorLoop<f32> for ToPoints<'_> {
             let cells = &mut cells[..2 * stretch * rows.len()];
             let x = &x[planes.place(first.image, channel)..][..planes.size];
             // Those of the next channel, which lie far from these.
-            ahead(x.as_ptr().wrapping_add(x.len() + rows.start * grid.wide.size), rows.len() * grid.wide.size);
+            prefetch_run(x.as_ptr().wrapping_add(x.len() + rows.start * grid.wide.size), rows.len() * grid.wide.size);
             // SAFETY: the instruction set is there.
             unsafe { lay_out::<V>(cells, x, grid, rows.clone()) };
             for (i, (a, b, sign)) in ROWS.into_iter().enumerate().take(grid.side.points()) {
@@ -450,7 +439,7 @@ impl VectorLoop<f32> for ToOutput<'_> {
                 let (bias, plane) =
                     (V::splat(bias.map_or(0.0, |bias| bias[filter])), planes.place(first.image, filter));
                 let next = out.start().wrapping_add(plane + planes.size);
-                ahead(next.wrapping_add(2 * first.row * wide), 2 * (last.row + 1 - first.row) * wide);
+                prefetch_run(next.wrapping_add(2 * first.row * wide), 2 * (last.row + 1 - first.row) * wide);
                 for run in runs {
                     assert!(run.at + run.count <= block.wide);
                     for j in (0..run.count).step_by(V::LANES) {

@@ -8,77 +8,71 @@ use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{Vector, VectorLoop, sum_of_lanes};
 use crate::par::{GRAIN, Par, SharedMut};
 
-/// The outputs of one plane, whose rows are dense.
+/// Registers of outputs that are summed at a time, such that they do not wait for each other.
+const AT_A_TIME: usize = 4;
+
+/// The outputs of one plane.
 struct Plane<'a, T> {
     out: &'a mut [T],
     cells: &'a [T],
-    lattice: &'a Lattice,
+    registers: &'a Registers,
     weights: &'a [T],
     places: &'a [usize],
     bias: T,
-    to: &'a Place,
+}
+
+/// The registers of a plane's outputs, as they come, whatever row they are in.
+struct Registers {
+    /// Where each reads among the cells, and where it goes: a whole number of times [`AT_A_TIME`].
+    at: Vec<[usize; 2]>,
+    /// Outputs in each.
+    width: usize,
+}
+
+impl Registers {
+    /// Those of `lanes` lanes, for outputs whose rows are dense.
+    fn new(lattice: &Lattice, to: &Place, lanes: usize) -> Registers {
+        let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
+        let width = wide.min(lanes);
+        let mut at = Vec::with_capacity((deep * high * wide.div_ceil(lanes)).next_multiple_of(AT_A_TIME));
+        for (z, y) in (0..deep).flat_map(|z| (0..high).map(move |y| (z, y))) {
+            let (cell, out) = (z * slice + y * row, to.first + z * to.steps[0] + y * to.steps[1]);
+            // The last register of a row reaches back over the one before, unless it is the only one.
+            at.extend((0..wide).step_by(lanes).map(|x| x.min(wide - width)).map(|x| [cell + x, out + x]));
+        }
+        // Those that are missing do the last one's work again.
+        if let Some(&last) = at.last() {
+            at.resize(at.len().next_multiple_of(AT_A_TIME), last);
+        }
+        Registers { at, width }
+    }
 }
 
 impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
-        let Plane { out, cells, lattice, weights, places, bias, to } = self;
-        let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
-        for z in 0..deep {
-            for y in 0..high {
-                // Where no kernel position has to do with the outputs, there are no cells.
-                let cells = if places.is_empty() { cells } else { &cells[z * slice + y * row..] };
-                let out = &mut out[to.first + z * to.steps[0] + y * to.steps[1]..][..wide];
-                let mut x = 0;
-                while x < wide {
-                    // The last register reaches back over the one before, unless the row has but one.
-                    x = if wide >= V::LANES { x.min(wide - V::LANES) } else { 0 };
-                    let registers = ((wide - x) / V::LANES).clamp(1, 4);
-                    let (cells, out) = (if places.is_empty() { cells } else { &cells[x..] }, &mut out[x..]);
-                    // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole, of
-                    // which there is at most one more than the row has.
-                    unsafe {
-                        match registers {
-                            1 => row_of::<V, 1>(out, cells, weights, places, bias),
-                            2 | 3 => row_of::<V, 2>(out, cells, weights, places, bias),
-                            _ => row_of::<V, 4>(out, cells, weights, places, bias),
-                        }
+        let Plane { out, cells, registers, weights, places, bias } = self;
+        let width = registers.width;
+        assert!(width <= V::LANES, "registers are those of the instruction set");
+        for at in registers.at.as_chunks::<AT_A_TIME>().0 {
+            // SAFETY: the caller promises what kernel positions meet, in whole registers of this instruction set; of
+            // `out` no more is written than there is.
+            unsafe {
+                let mut sums = [V::splat(bias); AT_A_TIME];
+                for (&w, &place) in weights.iter().zip(places) {
+                    let (w, cells) = (V::splat(w), cells.as_ptr().add(place));
+                    for (sum, [cell, _]) in sums.iter_mut().zip(at) {
+                        *sum = w.mul_add(V::load(cells.add(*cell)), *sum);
                     }
-                    x += (1 << registers.ilog2()) * V::LANES;
                 }
-            }
-        }
-    }
-}
-
-/// Up to `N` registers of neighbouring outputs, whose sums do not wait for each other.
-///
-/// # Safety
-/// The machine has the instruction set, and from each place on `N` registers of cells may be read.
-#[inline(always)]
-unsafe fn row_of<V: Vector, const N: usize>(
-    out: &mut [V::Element],
-    cells: &[V::Element],
-    weights: &[V::Element],
-    places: &[usize],
-    bias: V::Element,
-) {
-    // SAFETY: the caller's promise; of `out` no more is written than there is.
-    unsafe {
-        let mut sums = [V::splat(bias); N];
-        for (&w, &place) in weights.iter().zip(places) {
-            let w = V::splat(w);
-            for (j, sum) in sums.iter_mut().enumerate() {
-                *sum = w.mul_add(V::load(cells.as_ptr().add(place + j * V::LANES)), *sum);
-            }
-        }
-        for (j, sum) in sums.into_iter().enumerate() {
-            let at = j * V::LANES;
-            match out.len().saturating_sub(at) {
-                0 => {}
-                left if left < V::LANES => sum.store_first(out.as_mut_ptr().add(at), left),
-                _ => sum.store(out.as_mut_ptr().add(at)),
+                for (sum, [_, to]) in sums.into_iter().zip(at) {
+                    let out = &mut out[*to..][..width];
+                    match width == V::LANES {
+                        true => sum.store(out.as_mut_ptr()),
+                        false => sum.store_first(out.as_mut_ptr(), width.min(V::LANES)),
+                    }
+                }
             }
         }
     }
@@ -100,15 +94,16 @@ pub fn sweep<T: Sums>(
     let apart = to.steps[2] != 1;
     let near = Place { elements: deep * high * wide, first: 0, steps: [high * wide, wide, 1] };
     let more = if apart { near.elements } else { 0 };
+    let registers = Registers::new(lattice, if apart { &near } else { to }, T::tiles().lanes);
     for_planes(x, lattice, p, (p.count, more), par, |part, cells, sums| {
         let group = part % p.groups;
         // SAFETY: each part's plane is written once.
         let plane = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
         let weights = &k.weights[group * taps..][..taps];
         let bias = k.bias.map_or(T::default(), |bias| bias[group]);
-        let (target, place) = if apart { (&mut *sums, &near) } else { (&mut *plane, to) };
+        let out = if apart { &mut *sums } else { &mut *plane };
         // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the slack.
-        unsafe { T::run(Plane { out: target, cells, lattice, weights, places: k.places, bias, to: place }) };
+        unsafe { T::run(Plane { out, cells, registers: &registers, weights, places: k.places, bias }) };
         if apart {
             for (line, sums) in sums.chunks(wide).enumerate() {
                 let start = to.first + line / high * to.steps[0] + line % high * to.steps[1];
@@ -138,7 +133,9 @@ fn for_planes<T: Sums>(
         for first in task * together..apart.min((task + 1) * together) {
             for part in (first..p.count).step_by(apart) {
                 let (cells, more) = own.split_at_mut(with_slack);
-                lattice.fill(&mut cells[..plane], &x[part * p.pixels..][..p.pixels]);
+                // The padding stays from plane to plane of a task.
+                let padding = part == task * together;
+                lattice.fill(&mut cells[..plane], &x[part * p.pixels..][..p.pixels], padding);
                 f(part, cells, more);
             }
         }

@@ -98,12 +98,6 @@ impl Axis {
         };
         self.taps.iter().map(outputs).collect()
     }
-
-    /// The position that a cell of a stretch shows, if it is not in the padding.
-    fn position(&self, stretch: usize, cell: usize) -> Option<usize> {
-        let at = self.stretches[stretch] + (cell * self.step) as isize;
-        usize::try_from(at).ok().filter(|&at| at < self.size)
-    }
 }
 
 /// Division that rounds up, of numbers that are not negative.
@@ -180,10 +174,10 @@ impl Lattice {
         by_row(taps, channels).map(|(channel, tap)| channel * plane + first[tap]).collect()
     }
 
-    /// Lays out a plane.
-    pub fn fill<T: Sums>(&self, cells: &mut [T], x: &[T]) {
+    /// Lays out a plane, with its `padding` or where that is there already.
+    pub fn fill<T: Sums>(&self, cells: &mut [T], x: &[T], padding: bool) {
         // SAFETY: what is loaded and stored is checked.
-        unsafe { T::run(Fill { lattice: self, cells, x }) };
+        unsafe { T::run(Fill { lattice: self, cells, x, padding }) };
     }
 }
 
@@ -192,31 +186,28 @@ struct Fill<'a, T> {
     lattice: &'a Lattice,
     cells: &'a mut [T],
     x: &'a [T],
+    padding: bool,
 }
 
 impl<T: Copy + Default> VectorLoop<T> for Fill<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
-        let Fill { lattice, cells, x } = self;
+        let Fill { lattice, cells, x, padding } = self;
         let [deep, high, wide] = &lattice.axes;
-        let mut rows = cells.chunks_mut(wide.cells.max(1));
-        for (d, h, w) in (0..deep.stretches.len()).flat_map(|d| {
-            (0..high.stretches.len()).flat_map(move |h| (0..wide.stretches.len()).map(move |w| (d, h, w)))
-        }) {
-            let (inside, first) = wide.inside(w);
-            for (z, y) in (0..deep.cells).flat_map(|z| (0..high.cells).map(move |y| (z, y))) {
-                let row = rows.next().expect("a row of cells for each");
-                let (Some(z), Some(y)) = (deep.position(d, z), high.position(h, y)) else {
-                    row.fill(T::default());
-                    continue;
-                };
-                row[..inside.start].fill(T::default());
-                row[inside.end..].fill(T::default());
-                let to = &mut row[inside.clone()];
-                if to.is_empty() {
-                    continue;
-                }
+        if padding {
+            cells.fill(T::default());
+        }
+        let stretches = |axis: &Axis| 0..axis.stretches.len();
+        let mut block = 0;
+        for (d, h, w) in
+            stretches(deep).flat_map(|d| stretches(high).flat_map(move |h| stretches(wide).map(move |w| (d, h, w))))
+        {
+            let [(slices, z), (rows, y), (inside, first)] = [deep.inside(d), high.inside(h), wide.inside(w)];
+            let places = slices.clone().flat_map(|i| rows.clone().map(move |j| (i, j)));
+            for (i, j) in places.filter(|_| !inside.is_empty()) {
+                let to = &mut cells[block + (i * high.cells + j) * wide.cells..][inside.clone()];
+                let (z, y) = (z + (i - slices.start) * deep.step, y + (j - rows.start) * high.step);
                 let from = &x[(z * high.size + y) * wide.size + first..];
                 match wide.step {
                     1 => copy_run(to, &from[..to.len()]),
@@ -236,6 +227,7 @@ impl<T: Copy + Default> VectorLoop<T> for Fill<'_, T> {
                     step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &v)| *to = v),
                 }
             }
+            block += deep.cells * high.cells * wide.cells;
         }
     }
 }

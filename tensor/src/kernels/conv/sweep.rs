@@ -217,7 +217,7 @@ fn lay_out<'a, T: Sums>(
     // Registers are read whole.
     slack.fill(T::default());
     par.chunks_mut(used, lattice.plane(), |i, cells| {
-        lattice.fill(cells, &x[(planes.start + i) * pixels..][..pixels]);
+        lattice.fill(cells, &x[(planes.start + i) * pixels..][..pixels], true);
     });
     memory
 }

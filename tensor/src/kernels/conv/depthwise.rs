@@ -11,66 +11,65 @@ use crate::par::{GRAIN, Par, SharedMut};
 /// Registers of outputs that are summed at a time, such that they do not wait for each other.
 const AT_A_TIME: usize = 4;
 
-/// The outputs of one plane.
+/// Most registers of a row of which as many rows go together as are summed at a time.
+const NARROW: usize = 16;
+
+/// The outputs of one plane, whose rows are dense.
 struct Plane<'a, T> {
     out: &'a mut [T],
     cells: &'a [T],
-    registers: &'a Registers,
+    lattice: &'a Lattice,
     weights: &'a [T],
     places: &'a [usize],
     bias: T,
-}
-
-/// The registers of a plane's outputs, as they come, whatever row they are in.
-struct Registers {
-    /// Where each reads among the cells, and where it goes: a whole number of times [`AT_A_TIME`].
-    at: Vec<[usize; 2]>,
-    /// Outputs in each.
-    width: usize,
-}
-
-impl Registers {
-    /// Those of `lanes` lanes, for outputs whose rows are dense.
-    fn new(lattice: &Lattice, to: &Place, lanes: usize) -> Registers {
-        let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
-        let width = wide.min(lanes);
-        let mut at = Vec::with_capacity((deep * high * wide.div_ceil(lanes)).next_multiple_of(AT_A_TIME));
-        for (z, y) in (0..deep).flat_map(|z| (0..high).map(move |y| (z, y))) {
-            let (cell, out) = (z * slice + y * row, to.first + z * to.steps[0] + y * to.steps[1]);
-            // The last register of a row reaches back over the one before, unless it is the only one.
-            at.extend((0..wide).step_by(lanes).map(|x| x.min(wide - width)).map(|x| [cell + x, out + x]));
-        }
-        // Those that are missing do the last one's work again.
-        if let Some(&last) = at.last() {
-            at.resize(at.len().next_multiple_of(AT_A_TIME), last);
-        }
-        Registers { at, width }
-    }
+    to: &'a Place,
 }
 
 impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
-        let Plane { out, cells, registers, weights, places, bias } = self;
-        let width = registers.width;
-        assert!(width <= V::LANES, "registers are those of the instruction set");
-        for at in registers.at.as_chunks::<AT_A_TIME>().0 {
-            // SAFETY: the caller promises what kernel positions meet, in whole registers of this instruction set; of
-            // `out` no more is written than there is.
-            unsafe {
-                let mut sums = [V::splat(bias); AT_A_TIME];
-                for (&w, &place) in weights.iter().zip(places) {
-                    let (w, cells) = (V::splat(w), cells.as_ptr().add(place));
-                    for (sum, [cell, _]) in sums.iter_mut().zip(at) {
-                        *sum = w.mul_add(V::load(cells.add(*cell)), *sum);
-                    }
-                }
-                for (sum, [_, to]) in sums.into_iter().zip(at) {
-                    let out = &mut out[*to..][..width];
-                    match width == V::LANES {
-                        true => sum.store(out.as_mut_ptr()),
-                        false => sum.store_first(out.as_mut_ptr(), width.min(V::LANES)),
+        let Plane { out, cells, lattice, weights, places, bias, to } = self;
+        let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
+        // The plane goes by blocks: of all columns of some rows, or, where rows are long, of some registers of one.
+        // Registers and blocks that would reach beyond the plane reach back over the ones before.
+        let (width, narrow) = (wide.min(V::LANES), wide <= NARROW * V::LANES);
+        let columns = if narrow { wide } else { AT_A_TIME * V::LANES };
+        let rows = if narrow { high.min(AT_A_TIME) } else { 1 };
+        // Where each register of a block reads and where it goes. Those missing at the end do the first one's work again.
+        let (mut block, mut taken) = ([[0; 2]; AT_A_TIME * NARROW], 0);
+        for y in 0..rows {
+            for x in (0..columns).step_by(V::LANES) {
+                let x = x.min(columns - width);
+                block[taken] = [y * row + x, y * to.steps[1] + x];
+                taken += 1;
+            }
+        }
+        let groups = &block.as_chunks::<AT_A_TIME>().0[..taken.div_ceil(AT_A_TIME)];
+        for z in 0..deep {
+            for y in (0..high).step_by(rows.max(1)).map(|y| y.min(high - rows)) {
+                for x in (0..wide).step_by(columns.max(1)).map(|x| x.min(wide - columns)) {
+                    let cell = z * slice + y * row + x;
+                    let out = &mut out[to.first + z * to.steps[0] + y * to.steps[1] + x..];
+                    for at in groups {
+                        // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole,
+                        // of which there is at most one more than a row has; of `out` no more is written than there is.
+                        unsafe {
+                            let mut sums = [V::splat(bias); AT_A_TIME];
+                            for (&w, &place) in weights.iter().zip(places) {
+                                let (w, cells) = (V::splat(w), cells.as_ptr().add(cell + place));
+                                for (sum, [at, _]) in sums.iter_mut().zip(at) {
+                                    *sum = w.mul_add(V::load(cells.add(*at)), *sum);
+                                }
+                            }
+                            for (sum, [_, at]) in sums.into_iter().zip(at) {
+                                let out = &mut out[*at..][..width];
+                                match width == V::LANES {
+                                    true => sum.store(out.as_mut_ptr()),
+                                    false => sum.store_first(out.as_mut_ptr(), width),
+                                }
+                            }
+                        }
                     }
                 }
             }
@@ -94,16 +93,15 @@ pub fn sweep<T: Sums>(
     let apart = to.steps[2] != 1;
     let near = Place { elements: deep * high * wide, first: 0, steps: [high * wide, wide, 1] };
     let more = if apart { near.elements } else { 0 };
-    let registers = Registers::new(lattice, if apart { &near } else { to }, T::tiles().lanes);
     for_planes(x, lattice, p, (p.count, more), par, |part, cells, sums| {
         let group = part % p.groups;
         // SAFETY: each part's plane is written once.
         let plane = unsafe { out.range(part * to.elements..(part + 1) * to.elements) };
         let weights = &k.weights[group * taps..][..taps];
         let bias = k.bias.map_or(T::default(), |bias| bias[group]);
-        let out = if apart { &mut *sums } else { &mut *plane };
+        let (out, place) = if apart { (&mut *sums, &near) } else { (&mut *plane, to) };
         // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the slack.
-        unsafe { T::run(Plane { out, cells, registers: &registers, weights, places: k.places, bias }) };
+        unsafe { T::run(Plane { out, cells, lattice, weights, places: k.places, bias, to: place }) };
         if apart {
             for (line, sums) in sums.chunks(wide).enumerate() {
                 let start = to.first + line / high * to.steps[0] + line % high * to.steps[1];

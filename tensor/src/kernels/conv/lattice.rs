@@ -195,19 +195,26 @@ impl<T: Copy + Default> VectorLoop<T> for Fill<'_, T> {
     unsafe fn run<V: Vector<Element = T>>(self) {
         let Fill { lattice, cells, x, padding } = self;
         let [deep, high, wide] = &lattice.axes;
-        if padding {
-            cells.fill(T::default());
-        }
         let stretches = |axis: &Axis| 0..axis.stretches.len();
-        let mut block = 0;
+        let mut rows = cells.chunks_mut(wide.cells.max(1));
         for (d, h, w) in
             stretches(deep).flat_map(|d| stretches(high).flat_map(move |h| stretches(wide).map(move |w| (d, h, w))))
         {
-            let [(slices, z), (rows, y), (inside, first)] = [deep.inside(d), high.inside(h), wide.inside(w)];
-            let places = slices.clone().flat_map(|i| rows.clone().map(move |j| (i, j)));
-            for (i, j) in places.filter(|_| !inside.is_empty()) {
-                let to = &mut cells[block + (i * high.cells + j) * wide.cells..][inside.clone()];
-                let (z, y) = (z + (i - slices.start) * deep.step, y + (j - rows.start) * high.step);
+            let [(slices, z), (lines, y), (inside, first)] = [deep.inside(d), high.inside(h), wide.inside(w)];
+            for (i, j) in (0..deep.cells).flat_map(|i| (0..high.cells).map(move |j| (i, j))) {
+                let row = rows.next().expect("a row of cells for each");
+                if inside.is_empty() || !slices.contains(&i) || !lines.contains(&j) {
+                    if padding {
+                        row.fill(T::default());
+                    }
+                    continue;
+                }
+                if padding {
+                    row[..inside.start].fill(T::default());
+                    row[inside.end..].fill(T::default());
+                }
+                let to = &mut row[inside.clone()];
+                let (z, y) = (z + (i - slices.start) * deep.step, y + (j - lines.start) * high.step);
                 let from = &x[(z * high.size + y) * wide.size + first..];
                 match wide.step {
                     1 => copy_run(to, &from[..to.len()]),
@@ -227,7 +234,6 @@ impl<T: Copy + Default> VectorLoop<T> for Fill<'_, T> {
                     step => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, &v)| *to = v),
                 }
             }
-            block += deep.cells * high.cells * wide.cells;
         }
     }
 }

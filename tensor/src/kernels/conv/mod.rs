@@ -91,6 +91,16 @@ impl Conv {
         (self.channels, self.filters) == (1, 1)
     }
 
+    /// The convolution with kernels turned over which is the gradient of the input, where there is one.
+    fn turned(&self) -> Option<Conv> {
+        if self.windows.iter().any(|w| w.stride > 1 || w.dilation > 1 || w.padding >= w.kernel) {
+            return None;
+        }
+        let turn = |w: &Window| Window { size: w.output, output: w.size, padding: w.kernel - 1 - w.padding, ..*w };
+        let windows = self.windows.each_ref().map(turn);
+        Some(Conv { channels: self.filters, filters: self.channels, windows, ..*self })
+    }
+
     /// Multiply-adds of the whole.
     pub fn work(&self) -> usize {
         [self.groups, self.filters, self.taps(), self.positions()].iter().fold(self.images, |w, &n| w.saturating_mul(n))
@@ -194,20 +204,12 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     if fold::takes(c) {
         return fold::transposed(x, g, w, bias, c, par);
     }
-    if let Some(side) = winograd::takes(c)
+    if let Some(turned) = c.turned()
+        && let Some(side) = winograd::takes(&turned)
         && let (Some(x), Some(g), Some(w)) = (singles_mut(x), singles(g), singles(w))
+        && winograd::conv(x, g, (w, true), bias.and_then(singles), &turned, side, par)
     {
-        // A convolution with the kernels turned over.
-        let windows = c.windows.each_ref().map(|w| Window {
-            size: w.output,
-            output: w.size,
-            padding: w.kernel - 1 - w.padding,
-            ..*w
-        });
-        let turned = Conv { channels: c.filters, filters: c.channels, windows, ..*c };
-        if winograd::conv(x, g, (w, true), bias.and_then(singles), &turned, side, par) {
-            return;
-        }
+        return;
     }
     let [_, high, wide] = c.windows.each_ref().map(|w| w.size);
     let steps = [high * wide, wide, 1];

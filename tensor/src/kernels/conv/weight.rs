@@ -69,7 +69,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
                             let panel = columns.next_multiple_of(tiles.lanes);
                             let at = i * width * positions + column * positions + (z * high + y) * wide * panel;
                             let right = Right::Strided(turned[at..].as_ptr(), panel);
-                            let inner = Inner { depth: wide, segments, steps: [row, wide * panel] };
+                            let inner = Inner { depth: wide, segments, steps: [row, wide * panel], parts: 1 };
                             let start = ((block * c.groups + group) * taps + first + tap) * filters + column;
                             assert!(start + (height - 1) * filters + columns <= shared.len);
                             // SAFETY: the lines lie in this part's cells, one row of outputs after the other, and

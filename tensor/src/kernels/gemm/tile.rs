@@ -29,12 +29,14 @@ pub struct Inner {
     pub segments: usize,
     /// From one segment to the next, how far the left operand's lines and the right operand's rows are apart.
     pub steps: [usize; 2],
+    /// Parts, of so many segments each, that are summed apart and then one to the other: rounding errors are smaller.
+    pub parts: usize,
 }
 
 impl Inner {
     /// A single segment.
     pub fn of(depth: usize) -> Inner {
-        Inner { depth, segments: 1, steps: [0, 0] }
+        Inner { depth, segments: 1, steps: [0, 0], parts: 1 }
     }
 }
 
@@ -212,69 +214,71 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
 ) {
     // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set.
     unsafe {
-        let mut sums = [[V::splat(V::Element::default()); N]; M];
-        for segment in 0..inner.segments {
-            let (mut row, mut at) = (right, segment * inner.steps[0]);
-            // Not a closure: one that is called in several places becomes a function without the instruction set.
-            macro_rules! position {
-                () => {
-                    let mut b = [V::splat(V::Element::default()); N];
-                    for (j, b) in b.iter_mut().enumerate() {
-                        *b = V::load(row.register(j));
+        for part in 0..inner.parts {
+            let mut sums = [[V::splat(V::Element::default()); N]; M];
+            for segment in 0..inner.segments {
+                let (mut row, mut at) = (right, (part * inner.segments + segment) * inner.steps[0]);
+                // Not a closure: one that is called in several places becomes a function without the instruction set.
+                macro_rules! position {
+                    () => {
+                        let mut b = [V::splat(V::Element::default()); N];
+                        for (j, b) in b.iter_mut().enumerate() {
+                            *b = V::load(row.register(j));
+                        }
+                        for (i, sums) in sums.iter_mut().enumerate() {
+                            let a = V::splat(*left.0[i].add(at));
+                            for (sum, b) in sums.iter_mut().zip(b) {
+                                *sum = a.mul_add(b, *sum);
+                            }
+                        }
+                        (row, at) = (row.next(), at + 1);
+                        // Else operands of the next positions would be loaded before these are done with theirs.
+                        compiler_fence(Ordering::SeqCst);
+                    };
+                }
+                for _ in 0..inner.depth / R::AT_A_TIME {
+                    position!();
+                    if R::AT_A_TIME == 4 {
+                        position!();
+                        position!();
+                        position!();
                     }
+                }
+                for _ in 0..inner.depth % R::AT_A_TIME {
+                    position!();
+                }
+                right = right.next_segment();
+            }
+            // One decision for all registers: a short inner axis takes no longer than this.
+            let whole = to.widths[..N].iter().all(|&width| width == V::LANES);
+            let at = |i: usize, j: usize| to.start.add(i * to.stride + to.registers[j]);
+            macro_rules! each {
+                (|$i:pat_param, $j:pat_param, $sum:ident| $f:expr) => {
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let a = V::splat(*left.0[i].add(at));
-                        for (sum, b) in sums.iter_mut().zip(b) {
-                            *sum = a.mul_add(b, *sum);
+                        for (j, $sum) in sums.iter_mut().enumerate() {
+                            let ($i, $j) = (i, j);
+                            $f;
                         }
                     }
-                    (row, at) = (row.next(), at + 1);
-                    // Else operands of the next positions would be loaded before these are done with theirs.
-                    compiler_fence(Ordering::SeqCst);
                 };
             }
-            for _ in 0..inner.depth / R::AT_A_TIME {
-                position!();
-                if R::AT_A_TIME == 4 {
-                    position!();
-                    position!();
-                    position!();
-                }
-            }
-            for _ in 0..inner.depth % R::AT_A_TIME {
-                position!();
-            }
-            right = right.next_segment();
-        }
-        // One decision for all registers: a short inner axis takes no longer than this.
-        let whole = to.widths[..N].iter().all(|&width| width == V::LANES);
-        let at = |i: usize, j: usize| to.start.add(i * to.stride + to.registers[j]);
-        macro_rules! each {
-            (|$i:pat_param, $j:pat_param, $sum:ident| $f:expr) => {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    for (j, $sum) in sums.iter_mut().enumerate() {
-                        let ($i, $j) = (i, j);
-                        $f;
+            match if part == 0 { to.plus } else { Plus::Target } {
+                Plus::Nothing => {}
+                Plus::Target if whole => each!(|i, j, sum| *sum = sum.add(V::load(at(i, j)))),
+                Plus::Target => each!(|i, j, sum| *sum = sum.add(V::load_first(at(i, j), to.widths[j]))),
+                Plus::Rows(numbers) => each!(|i, _, sum| *sum = sum.add(V::splat(*numbers.add(i)))),
+                Plus::Columns(numbers) => {
+                    let mut more = [V::splat(V::Element::default()); N];
+                    for (j, more) in more.iter_mut().enumerate() {
+                        *more = V::load_first(numbers.add(to.registers[j]), to.widths[j]);
                     }
+                    each!(|_, j, sum| *sum = sum.add(more[j]));
                 }
-            };
-        }
-        match to.plus {
-            Plus::Nothing => {}
-            Plus::Target if whole => each!(|i, j, sum| *sum = sum.add(V::load(at(i, j)))),
-            Plus::Target => each!(|i, j, sum| *sum = sum.add(V::load_first(at(i, j), to.widths[j]))),
-            Plus::Rows(numbers) => each!(|i, _, sum| *sum = sum.add(V::splat(*numbers.add(i)))),
-            Plus::Columns(numbers) => {
-                let mut more = [V::splat(V::Element::default()); N];
-                for (j, more) in more.iter_mut().enumerate() {
-                    *more = V::load_first(numbers.add(to.registers[j]), to.widths[j]);
-                }
-                each!(|_, j, sum| *sum = sum.add(more[j]));
             }
-        }
-        match whole {
-            true => each!(|i, j, sum| sum.store(at(i, j))),
-            false => each!(|i, j, sum| sum.store_first(at(i, j), to.widths[j])),
+            match whole {
+                true => each!(|i, j, sum| sum.store(at(i, j))),
+                false => each!(|i, j, sum| sum.store_first(at(i, j), to.widths[j])),
+            }
         }
     }
 }

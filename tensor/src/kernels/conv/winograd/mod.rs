@@ -1,31 +1,30 @@
-//! Convolutions by way of fewer products: Winograd's F(2 x 2, 3 x 3), and what follows from it for kernels of 5 by 5.
+//! Convolutions by way of fewer products: Winograd's F(2 x 2, 3 x 3), F(4 x 4, 3 x 3) and F(2 x 2, 5 x 5).
 //!
-//! Tiles of pixels make 2 by 2 outputs each. With the transforms `V = B' d B` of a tile and `U = G g G'` of a kernel, the
-//! outputs are `A' M A`, where `M` sums `U` times `V`, point by point, over the channels. At each point the sums of all
-//! tiles and filters are a matrix product.
-//!
-//! Three taps of a side make 4 points, F(2, 3), so that a kernel of 3 by 3 takes 16 multiplications where the definition
-//! has 36. Five taps are three and two more, which make 3 points, F(2, 2): 49 multiplications for 100. F(2, 5) would do
-//! with 36, but its points lie further out, and so would errors.
+//! Tiles of pixels make 2 by 2 or 4 by 4 outputs each. With the transforms `V = B' d B` of a tile and `U = G g G'` of a
+//! kernel, the outputs are `A' M A`, where `M` sums `U` times `V`, point by point, over the channels. At each point the
+//! sums of all tiles and filters are a matrix product. For each output of a kernel of 3 by 3 that takes 4 or 2.25
+//! multiplications where the definition has 9, for one of 5 by 5 it takes 9 for 25.
 //!
 //! The gradient of the weight has the same points. With the gradient `g` of a tile's outputs it is `G' M G`, where `M`
 //! sums `B' d B` times `A g A'`, point by point, over the tiles.
 //!
 //! A rounding error is relative to the largest numbers of a tile rather than to the terms of each output, and a number
 //! that is not finite reaches outputs that do not see it. So single precision alone goes this way, and where a result is
-//! not finite the caller computes all by the definition.
+//! not finite the caller computes all by the definition. Sums over channels and tiles are cut into parts, since most of
+//! the error is theirs.
 //!
 //! A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 
 mod points;
+mod transform;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use points::{
-    Block, Grid, OfKernels, Planes, REPEATED, Side, THREE, ToKernels, ToOutput, ToPoints, ToPointsOfGradient, by_image,
-    output_rows,
+    Block, Grid, OfKernels, Planes, ToKernels, ToOutput, ToPoints, ToPointsOfGradient, by_image, output_rows,
 };
 use smallvec::SmallVec;
+use transform::Side;
 
 use super::Conv;
 use crate::kernels::gemm::blocked::strips;
@@ -35,11 +34,6 @@ use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{MOST_LANES, Registers};
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
-
-/// Tiles of all images, and half the harmonic mean of channels and filters, below which the transforms, of kernels and of
-/// pixels, take longer than what they spare.
-const FEW_TILES: usize = 48;
-const FEW_PLANES: usize = 16;
 
 /// Elements of a block of transformed tiles, so that it stays in the second cache; and least tiles of a block. For the
 /// gradient of the weight more of them: sums are read and written once for each block.
@@ -51,27 +45,45 @@ const TILES: usize = 64;
 const TASKS: usize = 8;
 const PARTS: usize = 1 << 23;
 
+/// From so many terms on sums are cut into two parts, and into more such that none has more than that: rounding errors
+/// grow with them, and more than those of a sum by the definition, since points are larger than outputs.
+const DEPTH: usize = 32;
+
 /// Most strips of filters that are summed at a time.
 const STRIPS: usize = 8;
 
-/// The sides of the kernel, if a convolution and its gradients are quicker this way.
+/// The sides of tiles, if a convolution and the gradient of its weight are quicker this way.
 pub fn takes(c: &Conv) -> Option<Side> {
     let [deep, high, wide] = &c.windows;
+    let tiles = |side: Side| {
+        let [down, across] = [high, wide].map(|w| w.output.div_ceil(side.outputs()));
+        c.images.saturating_mul(down * across)
+    };
+    let products = |side: Side| tiles(side).saturating_mul(side.area());
+    // Below so many tiles of all images, and half the harmonic mean of channels and filters, the transforms, of kernels
+    // and of pixels, take longer than what they spare.
+    let pays = |side: Side| {
+        let (least, planes) = match side {
+            Side::TwoOfThree => (32, 16),
+            Side::FourOfThree => (48, 6),
+            Side::TwoOfFive => (48, 9),
+        };
+        tiles(side) >= least && c.channels.saturating_mul(c.filters) >= planes * (c.channels + c.filters)
+    };
     let side = match wide.kernel {
-        3 => Side::Three,
-        5 => Side::Five,
+        // An output that sees one pixel, in a corner, would have the rounding errors of all the others.
+        3 if high.padding.max(wide.padding) < 2
+            && products(Side::FourOfThree) < products(Side::TwoOfThree)
+            && pays(Side::FourOfThree) =>
+        {
+            Side::FourOfThree
+        }
+        3 => Side::TwoOfThree,
+        5 => Side::TwoOfFive,
         _ => return None,
     };
-    let taps = side.taps();
-    let near = |w: &Window| (w.kernel, w.stride, w.dilation) == (taps, 1, 1) && w.padding < taps;
-    let tiles = c.images.saturating_mul(high.output.div_ceil(2) * wide.output.div_ceil(2));
-    let quicker = deep.is_identity()
-        && deep.size == 1
-        && near(high)
-        && near(wide)
-        && tiles >= FEW_TILES
-        && c.channels.saturating_mul(c.filters) >= FEW_PLANES * (c.channels + c.filters);
-    quicker.then_some(side)
+    let near = |w: &Window| (w.kernel, w.stride, w.dilation) == (side.taps(), 1, 1) && w.padding < side.taps();
+    (deep.is_identity() && deep.size == 1 && near(high) && near(wide) && pays(side)).then_some(side)
 }
 
 /// Tiles in a block of so many elements, of `count` tiles, whose blocks have at most so many planes.
@@ -90,24 +102,33 @@ fn multiply(
     [rows, depth, columns]: [usize; 3],
     add: bool,
 ) {
-    // A caller's `Plus` could hold any pointer.
-    let plus = if add { Plus::Target } else { Plus::Nothing };
-    let tiles = f32::tiles();
+    let (tiles, parts) = (f32::tiles(), depth.div_ceil(DEPTH).max((2 * depth / DEPTH).min(2)));
     let (panel, strips) = (tiles.panel(columns), strips(rows, tiles.rows).collect::<SmallVec<[_; 16]>>());
     assert!(columns <= stride && sums.len() >= (rows - 1) * stride + columns && u.len() >= (rows - 1) * line + depth);
     assert!(v.len() >= (depth - 1) * step + columns.next_multiple_of(tiles.lanes));
+    // As equal parts as there can be: some longer ones, and then the others.
+    let (long, short) = (depth % parts, depth / parts);
+    let inner = |parts, depth| Inner { depth, steps: [depth, depth * step], parts, ..Inner::of(depth) };
+    // A caller's `Plus` could hold any pointer.
+    let plus = if add { Plus::Target } else { Plus::Nothing };
     for column in (0..columns).step_by(panel) {
         let wide = panel.min(columns - column);
-        let (widths, registers) = (tiles.widths(wide), tiles.in_line());
+        let (widths, registers, in_row) = (tiles.widths(wide), tiles.in_line(), wide.div_ceil(tiles.lanes));
         for &(row, height) in &strips {
             // SAFETY: the operands and the result are as long as that.
             unsafe {
-                let lines = u.as_ptr().add(row * line);
-                let left = Left::new(height, |i| lines.wrapping_add(i * line));
-                let right = Right::Strided(v.as_ptr().add(column), step);
-                let start = sums.as_mut_ptr().add(row * stride + column);
-                let to = Target { start, stride, registers, widths, plus };
-                (tiles.run)(height, wide.div_ceil(tiles.lanes), Inner::of(depth), left, right, to);
+                let mut run = |from: usize, inner: Inner, plus| {
+                    let lines = u.as_ptr().add(row * line + from);
+                    let left = Left::new(height, |i| lines.wrapping_add(i * line));
+                    let right = Right::Strided(v.as_ptr().add(from * step + column), step);
+                    let start = sums.as_mut_ptr().add(row * stride + column);
+                    (tiles.run)(height, in_row, inner, left, right, Target { start, stride, registers, widths, plus });
+                };
+                if long > 0 {
+                    run(0, inner(long, short + 1), plus);
+                }
+                let plus = if long > 0 { Plus::Target } else { plus };
+                run(long * (short + 1), inner(parts - long, short), plus);
             }
         }
     }
@@ -209,8 +230,8 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
     // A row of filters for each tile, and for each output.
     let (line, width) = (pack::line(filters), filters.next_multiple_of(f32::tiles().lanes));
     let point = most * line;
-    let rows = 2 * (most.div_ceil(grid.across) + 1);
-    let memory = [block(most).len(), THREE * point, (rows * wide + 1) * width, grid.cells(most)];
+    let rows = side.outputs() * (most.div_ceil(grid.across) + 1);
+    let memory = [block(most).len(), side.points() * point, (rows * wide + 1) * width, grid.cells(most)];
     let own = memory.iter().sum();
     let sums_each = area * channels * filters;
     let parts = (TASKS / c.groups).min(PARTS / (c.groups * sums_each)).clamp(1, blocks);
@@ -237,7 +258,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
                 unsafe { f32::run(ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
                 let mut outputs = 0;
                 for runs in by_image(&runs) {
-                    let (rows, image) = (output_rows(runs, high), runs[0].image);
+                    let (rows, image) = (output_rows(runs, side, high), runs[0].image);
                     let g = &g[(image * c.groups + group) * filters * positions..][..filters * positions];
                     let g = Matrix::dense(g, positions).from(0, rows.start * wide).t();
                     let (count, lanes) = (rows.len() * wide, f32::tiles().lanes);
@@ -246,15 +267,15 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
                     outputs += count;
                 }
                 turned[outputs * width..][..width].fill(0.0);
-                for row in 0..THREE {
+                for row in 0..side.points() {
                     let (g, outputs) = (&turned[..(outputs + 1) * width], [high, wide]);
+                    let (points_of, runs) = (&mut *of_gradient, &runs[..]);
                     let gradient =
-                        ToPointsOfGradient { points: of_gradient, point, line, row, g, filters, outputs, runs: &runs };
+                        ToPointsOfGradient { points: points_of, side, point, line, row, g, filters, outputs, runs };
                     // SAFETY: as above.
                     unsafe { f32::run(gradient) };
-                    let points_of =
-                        (0..area).map(|at| (at, [at / side.points(), at % side.points()].map(|i| REPEATED[i])));
-                    for (at, [_, column]) in points_of.filter(|(_, [of, _])| *of == row) {
+                    for column in 0..side.points() {
+                        let at = row * side.points() + column;
                         let sums = &mut sums[at * channels * filters..][..channels * filters];
                         let v = (&points[at * block.point()..][..channels * block.wide], block.wide);
                         let g = (&of_gradient[column * point..][..point], line);
@@ -366,8 +387,9 @@ mod tests {
             .map(move |i| [i / wide / high / each[1], i / wide / high % each[1], i / wide % high, i % wide])
     }
 
-    /// Outputs that end within a tile, blocks that end within a row and within a register, and every padding.
-    const SIZES: [([usize; 2], usize, usize, usize); 8] = [
+    /// Few tiles, outputs that end within a tile, blocks that end within a row and within a register, and every padding.
+    const SIZES: [([usize; 2], usize, usize, usize); 9] = [
+        ([5, 7], 3, 32, 1),
         ([14, 14], 3, 32, 1),
         ([15, 17], 3, 33, 0),
         ([13, 21], 3, 40, 2),

@@ -252,6 +252,7 @@ impl Block {
 
 /// Lays out rows of pixels, counted with the padding: of each those at the places that are multiples of the outputs of
 /// a tile's side, then those one further, and so on. What a column of the tiles of a row meets are neighbours then.
+/// Cells that show padding beside an image must be zeros, and stay so.
 ///
 /// # Safety
 /// As [`Vector::splat`].
@@ -263,12 +264,12 @@ unsafe fn lay_out<V: Vector<Element = f32>, T: Transform>(
     rows: Range<usize>,
 ) {
     let (Window { size: high, padding: above, .. }, Window { size, padding, .. }) = (grid.high, grid.wide);
-    let (stretch, met) = (grid.stretch(), grid.met());
-    // Where the cells of every so many pixels begin, those of the first, the second, ...; and their pixels.
-    let (mut begins, mut starts) = ([0; MOST_OUTPUTS], [0; MOST_OUTPUTS]);
-    for r in 0..T::OUTPUTS {
-        begins[r] = (r + padding) % T::OUTPUTS * stretch;
-        starts[r] = begins[r] + (r + padding) / T::OUTPUTS;
+    let (stretch, at_a_time) = (grid.stretch(), T::OUTPUTS * V::LANES);
+    // Where the cells of the first pixel, the second, ... and those so many further on are.
+    let mut starts = [0; MOST_OUTPUTS];
+    for (r, start) in starts.iter_mut().enumerate().take(T::OUTPUTS) {
+        *start = (r + padding) % T::OUTPUTS * stretch + (r + padding) / T::OUTPUTS;
+        assert!((r + padding) / T::OUTPUTS + size.div_ceil(at_a_time) * V::LANES <= stretch);
     }
     for (cells, y) in cells.chunks_exact_mut(T::OUTPUTS * stretch).zip(rows) {
         let Some(y) = y.checked_sub(above).filter(|&y| y < high) else {
@@ -276,30 +277,16 @@ unsafe fn lay_out<V: Vector<Element = f32>, T: Transform>(
             continue;
         };
         let x = &x[y * size..][..size];
-        // SAFETY: so many pixels are left; bounds are checked where registers are stored, for which there is room.
-        unsafe {
-            let zero = V::splat(0.0);
-            // The first cells, and those from the last pixel on, show the padding. Whole registers: there are few, and
-            // what a register has too much is written over by pixels, or lies beyond what tiles meet.
-            let mut pad = |from: usize, to: usize| {
-                for cell in (from..to).step_by(V::LANES) {
-                    zero.store(cells[cell..][..V::LANES].as_mut_ptr());
-                }
-            };
-            for r in 0..T::OUTPUTS {
-                pad(begins[r], starts[r]);
-            }
-            for r in 0..T::OUTPUTS {
-                pad(starts[r] + (size + T::OUTPUTS - 1 - r) / T::OUTPUTS, begins[r] + met);
-            }
-            for m in (0..size).step_by(T::OUTPUTS * V::LANES) {
-                let mut pixels = [zero; MOST_OUTPUTS];
+        for at in (0..size).step_by(at_a_time) {
+            // SAFETY: so many pixels are left; each stretch has room for whole registers, see above.
+            unsafe {
+                let (from, left) = (x.as_ptr().add(at), size - at);
+                let mut pixels = [V::splat(0.0); MOST_OUTPUTS];
                 for (r, pixels) in pixels.iter_mut().enumerate().take(T::OUTPUTS) {
-                    let at = m + r * V::LANES;
-                    if at + V::LANES <= size {
-                        *pixels = V::load(x[at..].as_ptr());
-                    } else if at < size {
-                        *pixels = V::load_first(x[at..].as_ptr(), size - at);
+                    if left >= (r + 1) * V::LANES {
+                        *pixels = V::load(from.add(r * V::LANES));
+                    } else if left > r * V::LANES {
+                        *pixels = V::load_first(from.add(r * V::LANES), left - r * V::LANES);
                     }
                 }
                 let [a, b, c, d] = pixels;
@@ -310,7 +297,7 @@ unsafe fn lay_out<V: Vector<Element = f32>, T: Transform>(
                     pixels = [a, b, c, d];
                 }
                 for (pixels, start) in pixels.into_iter().zip(starts).take(T::OUTPUTS) {
-                    pixels.store(cells[start + m / T::OUTPUTS..][..V::LANES].as_mut_ptr());
+                    pixels.store(cells.as_mut_ptr().add(start + at / T::OUTPUTS));
                 }
             }
         }
@@ -347,6 +334,7 @@ impl ToPoints<'_> {
         let (point, stretch) = (block.point(), grid.stretch());
         assert!(points.len() >= block.len() && block.side == grid.side);
         assert!(runs.iter().all(|run| run.at + run.count <= block.wide && run.column + run.count <= grid.across));
+        cells.fill(0.0);
         // Channel by channel, see below.
         let of_channel = (0..block.planes).flat_map(|channel| by_image(runs).map(move |runs| (channel, runs)));
         for (channel, runs) in of_channel {

@@ -143,7 +143,7 @@ impl<T: Tiled + Element> Packed<T> {
                     let to = Target { start, stride, registers: tiles.in_line(), widths: tiles.widths(width), plus };
                     // SAFETY: `a` has these rows, of `depth` elements and more. Panels have whole registers. The rows of
                     // `out` have, too: a line is longer than its columns rounded up to whole registers.
-                    unsafe { (tiles.run)(height, registers, inner, left, right, to) };
+                    unsafe { (tiles.run)(height, registers, &inner, &left, &right, &to) };
                 }
             }
         }

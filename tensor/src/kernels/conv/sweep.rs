@@ -338,7 +338,7 @@ pub fn sweep<T: Sums>(
                         // on it lies in the part, registers that are read whole in the next part or the slack; a copy
                         // has whole registers. There are `height` lines of so many weights, and the target is checked
                         // below.
-                        unsafe { (tiles.run)(height, panel.registers, Inner::of(taps.len()), left, right, target) };
+                        unsafe { (tiles.run)(height, panel.registers, &Inner::of(taps.len()), &left, &right, &target) };
                     };
                     if in_place {
                         let ends = panel.outs.iter().zip(panel.widths).map(|(at, width)| at + width);

@@ -134,6 +134,7 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
         let (rows, end) = (plan.rows.min(p.m - row), panels.min(panel + plan.panels));
         for at in (0..p.k).step_by(plan.depth) {
             let depth = plan.depth.min(p.k - at);
+            let inner = Inner::of(depth);
             let mut a = p.a.from(row, at);
             if plan.pack_left {
                 a = pack::lines(own, a, rows, depth);
@@ -154,19 +155,19 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                 } else {
                     Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
                 };
-                for &(i, height, left) in &of_rows {
-                    let start = p.start + (row + i) * p.stride + first;
+                let plus = match p.bias {
+                    _ if p.add || at > 0 => Plus::Target,
+                    Some(bias) => Plus::Columns(bias[first..first + columns].as_ptr()),
+                    None => Plus::Nothing,
+                };
+                let (start, widths) = (c.start(), tiles.widths(columns));
+                let mut to = Target { start, stride: p.stride, registers: tiles.in_line(), widths, plus };
+                for (i, height, left) in &of_rows {
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
                     // the right operand is read in place its columns are whole registers, too.
                     unsafe {
-                        let plus = match p.bias {
-                            _ if p.add || at > 0 => Plus::Target,
-                            Some(bias) => Plus::Columns(bias[first..first + columns].as_ptr()),
-                            None => Plus::Nothing,
-                        };
-                        let (start, widths) = (c.start().add(start), tiles.widths(columns));
-                        let to = Target { start, stride: p.stride, registers: tiles.in_line(), widths, plus };
-                        (tiles.run)(height, registers, Inner::of(depth), left, right, to);
+                        to.start = c.start().add(p.start + (row + i) * p.stride + first);
+                        (tiles.run)(*height, registers, &inner, left, &right, &to);
                     }
                 }
             }

@@ -105,7 +105,7 @@ pub enum Plus<T> {
 /// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; the operands may
 /// be read as described, the right one's rows in whole registers, and the target's widths, at most [`Tiles::lanes`]
 /// each, may be read and written, and so may what is added.
-pub type Run<T> = unsafe fn(usize, usize, Inner, Left<T>, Right<T>, Target<T>);
+pub type Run<T> = unsafe fn(usize, usize, &Inner, &Left<T>, &Right<T>, &Target<T>);
 
 /// The tiles of an instruction set.
 pub struct Tiles<T> {
@@ -207,11 +207,13 @@ impl<T: Copy> Rows<T> for Scattered<T> {
 /// As [`Run`], and the machine has the instruction set that this is compiled for.
 #[inline(always)]
 unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
-    inner: Inner,
-    left: Left<V::Element>,
+    inner: &Inner,
+    left: &Left<V::Element>,
     mut right: R,
-    to: Target<V::Element>,
+    to: &Target<V::Element>,
 ) {
+    // What stays in registers: the fence below would have what lies elsewhere read again.
+    let (inner, left) = (*inner, *left);
     // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set.
     unsafe {
         for part in 0..inner.parts {
@@ -294,10 +296,10 @@ macro_rules! tiles {
             /// # Safety
             /// As [`Run`], and the machine has the instruction set.
             $(#[$attribute])*
-            unsafe fn one<const M: usize, const N: usize>(inner: Inner, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
+            unsafe fn one<const M: usize, const N: usize>(inner: &Inner, left: &Left<$t>, right: &Right<$t>, to: &Target<$t>) {
                 // SAFETY: the caller's promises are those asked for.
                 unsafe {
-                    match right {
+                    match *right {
                         Right::Strided(r, stride) => {
                             let right = Strided::<_, LANES>(r, stride, inner.steps[1]);
                             tile::<$register, M, N, _>(inner, left, right, to);
@@ -309,7 +311,7 @@ macro_rules! tiles {
                 }
             }
 
-            unsafe fn run(rows: usize, registers: usize, inner: Inner, left: Left<$t>, right: Right<$t>, to: Target<$t>) {
+            unsafe fn run(rows: usize, registers: usize, inner: &Inner, left: &Left<$t>, right: &Right<$t>, to: &Target<$t>) {
                 debug_assert!(to.widths.iter().all(|&w| w <= LANES));
                 tiles!(@pick rows registers [$($m)*] [$($n)*] inner left right to)
             }
@@ -397,7 +399,7 @@ mod tests {
                             _ => Plus::Columns(b.as_ptr()),
                         };
                         let to = Target { start, stride, registers: tiles.in_line(), widths, plus };
-                        (tiles.run)(rows, registers, Inner::of(depth), left, right, to);
+                        (tiles.run)(rows, registers, &Inner::of(depth), &left, &right, &to);
                     }
                     for (i, row) in c.chunks(wide + 2).enumerate() {
                         for (j, &c) in row.iter().enumerate() {

@@ -103,32 +103,32 @@ fn multiply(
     add: bool,
 ) {
     let (tiles, parts) = (f32::tiles(), depth.div_ceil(DEPTH).max((2 * depth / DEPTH).min(2)));
-    let (panel, strips) = (tiles.panel(columns), strips(rows, tiles.rows).collect::<SmallVec<[_; 16]>>());
     assert!(columns <= stride && sums.len() >= (rows - 1) * stride + columns && u.len() >= (rows - 1) * line + depth);
     assert!(v.len() >= (depth - 1) * step + columns.next_multiple_of(tiles.lanes));
     // As equal parts as there can be: some longer ones, and then the others.
     let (long, short) = (depth % parts, depth / parts);
-    let inner = |parts, depth| Inner { depth, steps: [depth, depth * step], parts, ..Inner::of(depth) };
-    // A caller's `Plus` could hold any pointer.
-    let plus = if add { Plus::Target } else { Plus::Nothing };
-    for column in (0..columns).step_by(panel) {
-        let wide = panel.min(columns - column);
-        let (widths, registers, in_row) = (tiles.widths(wide), tiles.in_line(), wide.div_ceil(tiles.lanes));
-        for &(row, height) in &strips {
-            // SAFETY: the operands and the result are as long as that.
-            unsafe {
-                let mut run = |from: usize, inner: Inner, plus| {
-                    let lines = u.as_ptr().add(row * line + from);
-                    let left = Left::new(height, |i| lines.wrapping_add(i * line));
-                    let right = Right::Strided(v.as_ptr().add(from * step + column), step);
-                    let start = sums.as_mut_ptr().add(row * stride + column);
-                    (tiles.run)(height, in_row, inner, left, right, Target { start, stride, registers, widths, plus });
-                };
-                if long > 0 {
-                    run(0, inner(long, short + 1), plus);
+    for (from, parts, depth) in [(0, long, short + 1), (long * (short + 1), parts - long, short)] {
+        if parts == 0 {
+            continue;
+        }
+        let inner = Inner { depth, steps: [depth, depth * step], parts, ..Inner::of(depth) };
+        // A caller's `Plus` could hold any pointer.
+        let plus = if add || from > 0 { Plus::Target } else { Plus::Nothing };
+        let start = |row: usize| u[row * line + from..].as_ptr();
+        let left = |(row, height)| (row, height, Left::new(height, |i| start(row + i)));
+        let strips: SmallVec<[_; 16]> = strips(rows, tiles.rows).map(left).collect();
+        let panel = tiles.panel(columns);
+        for column in (0..columns).step_by(panel) {
+            let wide = panel.min(columns - column);
+            let (widths, in_row) = (tiles.widths(wide), wide.div_ceil(tiles.lanes));
+            let right = Right::Strided(v[from * step + column..].as_ptr(), step);
+            let mut to = Target { start: sums.as_mut_ptr(), stride, registers: tiles.in_line(), widths, plus };
+            for (row, height, left) in &strips {
+                // SAFETY: the operands and the result are as long as that.
+                unsafe {
+                    to.start = sums.as_mut_ptr().add(row * stride + column);
+                    (tiles.run)(*height, in_row, &inner, left, &right, &to);
                 }
-                let plus = if long > 0 { Plus::Target } else { plus };
-                run(long * (short + 1), inner(parts - long, short), plus);
             }
         }
     }

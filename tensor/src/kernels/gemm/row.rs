@@ -56,6 +56,82 @@ impl<T: Precise> Loop for Combine<'_, T> {
     }
 }
 
+/// The same where the result is so short that it stays in registers meanwhile.
+struct CombineNarrow<'a, T>(Combine<'a, T>);
+
+/// Most columns of a result that stays in registers.
+const NARROW: usize = 64;
+
+impl<T: Precise> VectorLoop<T> for CombineNarrow<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Element = T>>(self) {
+        let Combine { out, a, b } = self.0;
+        let n = out.len();
+        if a.is_empty() {
+            return;
+        }
+        // All other rows lie between these.
+        assert!([0, a.len() - 1].iter().all(|&p| b.from(p, 0).offset + n <= b.data.len()));
+        let mut at = 0;
+        while at < n {
+            let left = n - at;
+            // SAFETY: so many columns are left, in every row.
+            at += unsafe {
+                match left.div_ceil(V::LANES) {
+                    1 => combine::<V, 1>(&mut out[at..], a, b.from(0, at)),
+                    2 => combine::<V, 2>(&mut out[at..], a, b.from(0, at)),
+                    3 => combine::<V, 3>(&mut out[at..], a, b.from(0, at)),
+                    _ => combine::<V, 4>(&mut out[at..], a, b.from(0, at)),
+                }
+            };
+        }
+    }
+}
+
+/// Adds what `R` registers of columns, or as many columns as there are, make to the first elements of `out`, and says how
+/// many they are. Rows at even and at odd places are summed apart, so that fewer sums wait for each other.
+///
+/// # Safety
+/// As [`Vector::splat`], and `b` has a row of as many elements as `out` for each of `a`.
+#[inline(always)]
+unsafe fn combine<V: Vector, const R: usize>(
+    out: &mut [V::Element],
+    a: &[V::Element],
+    b: Matrix<'_, V::Element>,
+) -> usize {
+    let n = out.len().min(R * V::LANES);
+    // Of the last register; the others are whole.
+    let last = n - (R - 1) * V::LANES;
+    // SAFETY: the caller promises the rows; of the last register no more is read or written than there is.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); R]; 2];
+        macro_rules! row {
+            ($p:expr, $sums:expr) => {
+                let row = b.data.as_ptr().add(b.from($p, 0).offset);
+                let a = V::splat(*a.as_ptr().add($p));
+                for r in 0..R - 1 {
+                    $sums[r] = a.mul_add(V::load(row.add(r * V::LANES)), $sums[r]);
+                }
+                let end = row.add((R - 1) * V::LANES);
+                $sums[R - 1] = a.mul_add(V::load_first(end, last), $sums[R - 1]);
+            };
+        }
+        for p in 0..a.len() / 2 {
+            row!(2 * p, sums[0]);
+            row!(2 * p + 1, sums[1]);
+        }
+        if a.len() % 2 == 1 {
+            row!(a.len() - 1, sums[0]);
+        }
+        for r in 0..R {
+            let (to, width) = (out.as_mut_ptr().add(r * V::LANES), if r + 1 < R { V::LANES } else { last });
+            sums[0][r].add(sums[1][r]).add(V::load_first(to, width)).store_first(to, width);
+        }
+    }
+    n
+}
+
 /// The inner product of two runs of equal length.
 struct Dot<'a, T>(&'a [T], &'a [T]);
 
@@ -159,7 +235,12 @@ pub(super) unsafe fn product<T: Precise + Element + Registers + std::ops::AddAss
                                 .range((task - 1) * each + i * p.n + column..(task - 1) * each + i * p.n + column + n),
                         }
                     };
-                    simd::run(Combine { out, a: &a(i)[at..end], b: p.b.from(at, column) });
+                    let combine = Combine { out, a: &a(i)[at..end], b: p.b.from(at, column) };
+                    match n {
+                        // SAFETY: the loop stays within its slices.
+                        0..=NARROW => unsafe { T::run(CombineNarrow(combine)) },
+                        _ => simd::run(combine),
+                    }
                 }
             }
         });

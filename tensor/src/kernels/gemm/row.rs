@@ -124,9 +124,10 @@ unsafe fn combine<V: Vector, const R: usize>(
         if a.len() % 2 == 1 {
             row!(a.len() - 1, sums[0]);
         }
-        for r in 0..R {
+        let [even, odd] = sums;
+        for (r, (even, odd)) in even.into_iter().zip(odd).enumerate() {
             let (to, width) = (out.as_mut_ptr().add(r * V::LANES), if r + 1 < R { V::LANES } else { last });
-            sums[0][r].add(sums[1][r]).add(V::load_first(to, width)).store_first(to, width);
+            even.add(odd).add(V::load_first(to, width)).store_first(to, width);
         }
     }
     n

@@ -165,7 +165,7 @@ impl<C: Precise> Tile<C, 2> for LogSoftmaxGrad {
 }
 
 /// To this length rows are turned, so that several lie side by side: a row by itself does not fill registers.
-const SHORT: usize = 128;
+const SHORT: usize = 48;
 
 /// Lanes of a tile where rows are turned, and where lanes already lie side by side.
 const TURNED: usize = 64;

@@ -42,7 +42,8 @@ fn same(variables: &[Tensor], fused: impl Fn(&[Tensor]) -> Tensor, composed: imp
 
 #[test]
 fn softmax_is_a_share_of_exponentials() {
-    for (shape, axis) in [(&[5][..], 0), (&[4, 7], -1), (&[3, 5, 2], 1), (&[1, 1], 0)] {
+    // Lanes side by side, short rows, which are turned, and rows by themselves.
+    for (shape, axis) in [(&[5][..], 0), (&[4, 7], -1), (&[3, 5, 2], 1), (&[1, 1], 0), (&[3, 61], 1), (&[2, 300], 1)] {
         let x = variables(1, [shape]);
         let share = |v: &[Tensor]| {
             let e = (&v[0] - v[0].detach().max_keepdim(axis)).exp();

@@ -102,7 +102,8 @@ fn multiply(
     [rows, depth, columns]: [usize; 3],
     add: bool,
 ) {
-    let (tiles, parts) = (f32::tiles(), depth.div_ceil(DEPTH).max((2 * depth / DEPTH).min(2)));
+    let tiles = f32::tiles();
+    let parts = if depth < DEPTH { 1 } else { depth.div_ceil(DEPTH).max(2) };
     assert!(columns <= stride && sums.len() >= (rows - 1) * stride + columns && u.len() >= (rows - 1) * line + depth);
     assert!(v.len() >= (depth - 1) * step + columns.next_multiple_of(tiles.lanes));
     // As equal parts as there can be: some longer ones, and then the others.

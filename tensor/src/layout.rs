@@ -360,7 +360,11 @@ impl<const N: usize> Joint<N> {
             let first = run * self.inner;
             for i in elements.start.max(first)..elements.end.min(first + self.inner) {
                 let steps = (i - first) as isize;
-                f(i, std::array::from_fn(|k| (at[k] as isize + steps * self.inner_strides[k]) as usize));
+                let mut at = at;
+                for (at, stride) in at.iter_mut().zip(&self.inner_strides) {
+                    *at = at.wrapping_add_signed(steps * stride);
+                }
+                f(i, at);
             }
         });
     }

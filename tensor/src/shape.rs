@@ -323,10 +323,14 @@ impl FromIterator<usize> for Shape {
             *place = size;
             rank += 1;
         }
-        match iter.next() {
-            None => Shape(Sizes::Few { rank, sizes }),
-            Some(next) => Shape(Sizes::Many(sizes.into_iter().chain([next]).chain(iter).collect())),
+        let Some(next) = iter.next() else { return Shape(Sizes::Few { rank, sizes }) };
+        // Not by chained iterators: every caller would have chains of its own compiled.
+        let mut many = sizes.to_vec();
+        many.push(next);
+        for size in iter {
+            many.push(size);
         }
+        Shape(Sizes::Many(many.into_boxed_slice()))
     }
 }
 

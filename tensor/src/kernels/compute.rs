@@ -12,7 +12,8 @@ pub(super) fn in_compute<T: Element, const M: usize, const N: usize>(
     x: [&[T]; N],
     f: impl FnOnce([&mut [T::Compute]; M], [&[T::Compute]; N]),
 ) {
-    if T::DTYPE == <T::Compute as Element>::DTYPE {
+    // A constant, so that the other way is not compiled at all.
+    if const { T::DTYPE as u8 == <T::Compute as Element>::DTYPE as u8 } {
         let same = "the precision is that of computing";
         return f(out.map(|out| T::direct_mut(out).expect(same)), x.map(|x| T::direct(x).expect(same)));
     }

@@ -201,6 +201,14 @@ impl<T: Copy> Rows<T> for Scattered<T> {
     }
 }
 
+/// What lies there, read here: else it would be read before all loops, with all that follows from it, which takes more
+/// registers than there are, and longer than a short inner axis.
+#[inline(always)]
+fn late<T: Copy>(x: &T) -> T {
+    // SAFETY: a reference can be read.
+    unsafe { std::ptr::from_ref(x).read_volatile() }
+}
+
 /// One tile of `M` rows of `N` registers.
 ///
 /// # Safety
@@ -251,9 +259,14 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
                 }
                 right = right.next_segment();
             }
+            let (start, stride) = (late(&to.start), late(&to.stride));
+            let (mut widths, mut registers) = ([0; N], [0; N]);
+            for j in 0..N {
+                (widths[j], registers[j]) = (late(&to.widths[j]), late(&to.registers[j]));
+            }
             // One decision for all registers: a short inner axis takes no longer than this.
-            let whole = to.widths[..N].iter().all(|&width| width == V::LANES);
-            let at = |i: usize, j: usize| to.start.add(i * to.stride + to.registers[j]);
+            let whole = widths.iter().all(|&width| width == V::LANES);
+            let at = |i: usize, j: usize| start.add(i * stride + registers[j]);
             macro_rules! each {
                 (|$i:pat_param, $j:pat_param, $sum:ident| $f:expr) => {
                     for (i, sums) in sums.iter_mut().enumerate() {
@@ -267,19 +280,19 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
             match if part == 0 { to.plus } else { Plus::Target } {
                 Plus::Nothing => {}
                 Plus::Target if whole => each!(|i, j, sum| *sum = sum.add(V::load(at(i, j)))),
-                Plus::Target => each!(|i, j, sum| *sum = sum.add(V::load_first(at(i, j), to.widths[j]))),
+                Plus::Target => each!(|i, j, sum| *sum = sum.add(V::load_first(at(i, j), widths[j]))),
                 Plus::Rows(numbers) => each!(|i, _, sum| *sum = sum.add(V::splat(*numbers.add(i)))),
                 Plus::Columns(numbers) => {
                     let mut more = [V::splat(V::Element::default()); N];
                     for (j, more) in more.iter_mut().enumerate() {
-                        *more = V::load_first(numbers.add(to.registers[j]), to.widths[j]);
+                        *more = V::load_first(numbers.add(registers[j]), widths[j]);
                     }
                     each!(|_, j, sum| *sum = sum.add(more[j]));
                 }
             }
             match whole {
                 true => each!(|i, j, sum| sum.store(at(i, j))),
-                false => each!(|i, j, sum| sum.store_first(at(i, j), to.widths[j])),
+                false => each!(|i, j, sum| sum.store_first(at(i, j), widths[j])),
             }
         }
     }

@@ -1,8 +1,9 @@
 //! A product block by block, so that what is used again is still in a cache.
 //!
 //! The right operand is brought into panels as wide as a tile: all threads together, or, where a task has all rows, each
-//! panel just before it is used. Each task computes a block of the result, slab by slab of the inner axis. A panel stays in the first cache while the strips of the left operand
-//! go by, which stay in the second. What lies well already, and is small, is read where it lies.
+//! panel just before it is used. Each task computes a block of the result, slab by slab of the inner axis. A panel stays
+//! in the first cache while the strips of the left operand go by, which stay in the second. What lies well already, and is
+//! small, is read where it lies.
 
 use smallvec::SmallVec;
 
@@ -13,9 +14,9 @@ use crate::dtype::Element;
 use crate::kernels::scratch::Scratch;
 use crate::par::{Par, SharedMut};
 
-/// Bytes of a panel that are worked on at a time, and most positions of the inner axis.
-const PANEL: usize = 16 << 10;
-const DEPTH: usize = 512;
+/// Registers of a panel that are worked on at a time: half of the first cache. Where they are wider, it is more: there
+/// the result, which is read and written for each of these slabs, is more in relation to what is computed.
+const PANEL: usize = 512;
 
 /// Most rows in a task. There are as many panels as there may be, since a task packs its rows itself.
 const ROWS: usize = 192;
@@ -76,7 +77,7 @@ impl<T: Tiled> Plan<T> {
             blocks = blocks.next_multiple_of(par.threads());
         }
         let strips = all.div_ceil(blocks);
-        let depth = p.k.div_ceil(p.k.div_ceil((PANEL / (wide * bytes)).min(DEPTH)));
+        let depth = p.k.div_ceil(p.k.div_ceil(PANEL * tiles.lanes / wide));
         // Lines that are about a multiple of a page apart meet in few places of the first cache.
         let apart = p.a.row_stride.unsigned_abs() * bytes % PAGE;
         let meet = apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;

@@ -299,6 +299,27 @@ fn leading_axes_of_any_length_are_folded() {
 }
 
 #[test]
+fn the_extremes_of_rows_of_any_length_and_nan_wherever_it_is() {
+    for columns in (1..200).chain(4090..4100) {
+        let values: Vec<f32> = noise(columns as u64, 3 * columns, 1000).iter().map(|&v| v as f32).collect();
+        let rows = |values: &[f32]| Tensor::from_vec(values.to_vec(), [3, columns]);
+        let folded = |f: fn(f32, f32) -> f32| -> Vec<f32> {
+            values.chunks(columns).map(|row| row.iter().copied().reduce(f).expect("a row is not empty")).collect()
+        };
+        assert_eq!(rows(&values).max_axis(1).to_vec::<f32>(), folded(f32::max), "{columns}");
+        assert_eq!(rows(&values).min_axis(1).to_vec::<f32>(), folded(f32::min), "{columns}");
+        for place in (0..columns).step_by(1 + columns / 50) {
+            let mut values = values.clone();
+            values[columns + place] = f32::NAN;
+            for extremes in [rows(&values).max_axis(1), rows(&values).min_axis(1)] {
+                let nan: Vec<bool> = extremes.to_vec::<f32>().iter().map(|v| v.is_nan()).collect();
+                assert_eq!(nan, [false, true, false], "{columns}, {place}");
+            }
+        }
+    }
+}
+
+#[test]
 fn columns_on_the_left_and_rows_on_the_right() {
     let draw = |seed, n: usize| -> Vec<f64> { noise(seed, n, 1000).iter().map(|&v| v as f64).collect() };
     for (m, n) in [(7, 3), (300, 33), (40, 1000)] {

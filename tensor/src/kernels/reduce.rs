@@ -89,43 +89,45 @@ fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
     let mut total = start;
     for stretch in x.chunks(STRETCH) {
         let mut acc = [start; LANES];
-        let mut nan = acc;
-        let (wide, mut rest) = stretch.as_chunks::<LANES>();
-        if B::NAN_APART {
-            // Two at a time: one comparison finds NaN in either.
-            let (pairs, single) = wide.as_chunks::<2>();
-            for [a, b] in pairs {
-                for i in 0..LANES {
-                    let (a, b) = (Lane::<T, I>::new(a[i]), Lane::<T, I>::new(b[i]));
-                    acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), B::fold_numbers(a, b)).0;
-                    nan[i] = Lane::select(a.is_nan() | b.is_nan(), a + b, Lane::<T, I>::new(nan[i])).0;
-                }
+        let acc = if let (true, Some(last)) = (B::NAN_APART, stretch.last_chunk::<LANES>()) {
+            // The extreme of numbers is the same if some of them are taken twice.
+            let mut nan = acc;
+            let (wide, rest) = stretch.as_chunks::<{ 2 * LANES }>();
+            for w in wide {
+                let (a, b) = w.split_at(LANES);
+                fold_two::<B, T, I>(&mut acc, &mut nan, a, b);
             }
-            rest = &stretch[stretch.len() - rest.len() - single.len() * LANES..];
+            if !rest.is_empty() {
+                fold_two::<B, T, I>(&mut acc, &mut nan, &stretch[stretch.len().saturating_sub(2 * LANES)..], last);
+            }
+            let (mut acc, nan) = (settled(acc), settled(nan));
+            acc.iter_mut().zip(nan).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
+            acc
         } else {
+            let (wide, rest) = stretch.as_chunks::<LANES>();
             for w in wide {
                 for i in 0..LANES {
                     acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), Lane::new(w[i])).0;
                 }
             }
-        }
-        let mut acc = settled(acc);
-        if B::NAN_APART {
-            acc.iter_mut().zip(settled(nan)).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
-        }
-        for rest in rest.chunks(LANES) {
-            if B::NAN_APART && rest.len() >= LANES / 4 {
-                // Whole registers are chosen from, see `fold_rows`.
-                let mut whole = [start; LANES];
-                whole[..rest.len()].copy_from_slice(rest);
-                acc.iter_mut().zip(whole).for_each(|(a, v)| *a = Floats::<B, I>::join(*a, v));
-            } else {
-                acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
-            }
-        }
+            let mut acc = settled(acc);
+            acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
+            acc
+        };
         total = Floats::<B, I>::join(total, lanes::join::<T, Floats<B, I>>(acc));
     }
     total
+}
+
+/// Joins two runs of numbers; NaN among them is found in either by one comparison, and kept apart.
+#[inline(always)]
+fn fold_two<B: FoldBody, T: Precise, I: Isa>(acc: &mut [T; LANES], nan: &mut [T; LANES], a: &[T], b: &[T]) {
+    let (a, b) = (&a[..LANES], &b[..LANES]);
+    for i in 0..LANES {
+        let (a, b) = (Lane::<T, I>::new(a[i]), Lane::<T, I>::new(b[i]));
+        acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), B::fold_numbers(a, b)).0;
+        nan[i] = Lane::select(a.is_nan() | b.is_nan(), a + b, Lane::<T, I>::new(nan[i])).0;
+    }
 }
 
 /// `acc[i] = J::join(acc[i], x[i + row * stride])` for each row: some rows at a time, so that `acc` is seldom read.

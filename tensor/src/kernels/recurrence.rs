@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::dtype::Element;
 use crate::kernels::gemm::Matrix;
-use crate::kernels::gemm::blocked::strips;
+use crate::kernels::gemm::blocked::Strips;
 use crate::kernels::gemm::pack;
 use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Target, Tiled, Tiles};
 use crate::kernels::scratch::Scratch;
@@ -130,6 +130,7 @@ impl<T: Tiled + Element> Packed<T> {
         let Packed { tiles, ref panels, wide, depth, columns } = *self;
         let [a_stride, stride] = [depth, columns].map(pack::line);
         assert!(rows * a_stride <= a.len() && rows * stride <= out.len(), "rows reach outside their slice");
+        let strips = Strips::new(rows, tiles.rows, a_stride as isize, stride);
         for first in (0..columns).step_by(wide) {
             let registers = wide.min(columns - first).div_ceil(tiles.lanes);
             let width = registers * tiles.lanes;
@@ -137,13 +138,13 @@ impl<T: Tiled + Element> Packed<T> {
                 let right = Right::Strided(panels[first * depth + at * width..].as_ptr(), width);
                 let (inner, plus) =
                     (Inner::of(DEPTH.min(depth - at)), if at > 0 { Plus::Target } else { Plus::Nothing });
-                for (row, height) in strips(rows, tiles.rows) {
+                for (row, height, shifts) in strips.alike() {
                     let left = Left::new(height, |i| a[(row + i) * a_stride + at..].as_ptr());
                     let start = out[row * stride + first..].as_mut_ptr();
                     let to = Target { start, stride, registers: tiles.in_line(), widths: tiles.widths(width), plus };
                     // SAFETY: `a` has these rows, of `depth` elements and more. Panels have whole registers. The rows of
                     // `out` have, too: a line is longer than its columns rounded up to whole registers.
-                    unsafe { (tiles.run)(height, registers, &inner, &left, &right, &to) };
+                    unsafe { (tiles.run)(height, registers, &inner, &left, &right, &to, shifts) };
                 }
             }
         }

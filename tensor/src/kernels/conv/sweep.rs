@@ -9,7 +9,7 @@ use super::lattice::Lattice;
 use super::{Parts, Sums};
 use crate::kernels::gemm::blocked::strips;
 use crate::kernels::gemm::tile::{
-    Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Places, Plus, Right, Target, Tiles,
+    Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Places, Plus, Right, Shift, Target, Tiles,
 };
 use crate::kernels::operand::copy_run;
 use crate::kernels::scratch::Scratch;
@@ -76,6 +76,14 @@ struct Panel {
     widths: [usize; MOST_REGISTERS],
     /// The rows of outputs.
     rows: Range<usize>,
+}
+
+impl Panel {
+    /// Whether it differs from another one in where it lies alone.
+    fn is_like(&self, other: &Panel) -> bool {
+        let shape = |p: &Panel| (p.registers, p.cells, p.outs, p.widths, p.first);
+        shape(self) == shape(other)
+    }
 }
 
 /// The panels of a plane.
@@ -320,47 +328,53 @@ pub fn sweep<T: Sums>(
                 .map(|(rows, panel)| (panel, rows.start * each_row..rows.end * each_row))
                 .collect();
             let mut sums = [[T::default(); MOST_COLUMNS]; MOST_ROWS];
-            let mut tile =
-                |(r, height): (usize, usize), panel: &Panel, taps: Range<usize>, right: Right<T>, add: bool| {
-                    let line = group * k.filters + row + r;
-                    let plus = match k.bias {
-                        _ if add => Plus::Target,
-                        Some(bias) => Plus::Rows(bias[line..line + height].as_ptr()),
-                        None => Plus::Nothing,
-                    };
-                    let plane = (part * k.filters + row + r) * to.elements;
-                    let weights = &k.weights[line * depth..(line + height) * depth];
-                    assert!(taps.end <= depth);
-                    let left = Left::new(height, |j| weights.as_ptr().wrapping_add(j * depth + taps.start));
-                    let run = |start, stride| {
-                        let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
-                        // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel
-                        // on it lies in the part, registers that are read whole in the next part or the slack; a copy
-                        // has whole registers. There are `height` lines of so many weights, and the target is checked
-                        // below.
-                        unsafe { (tiles.run)(height, panel.registers, &Inner::of(taps.len()), &left, &right, &target) };
-                    };
-                    if in_place {
-                        let ends = panel.outs.iter().zip(panel.widths).map(|(at, width)| at + width);
-                        let (start, last) = (plane + panel.out + panel.first, ends.take(panel.registers).max());
-                        assert!(start + (height - 1) * to.elements + last.expect("a register") <= out.len);
-                        // SAFETY: within the output, as just found; each task writes its own outputs.
-                        return run(unsafe { out.start().add(start) }, to.elements);
-                    }
-                    run(sums.as_mut_ptr().cast(), MOST_COLUMNS);
-                    panels.for_runs(panel, |from, place, count| {
-                        for (r, sums) in sums[..height].iter().enumerate() {
-                            let start = plane + r * to.elements + place;
-                            let step = to.steps[2];
-                            // SAFETY: as above.
-                            let out = unsafe { out.range(start..start + (count - 1) * step + 1) };
-                            match step {
-                                1 => copy_run(out, &sums[from..from + count]),
-                                _ => out.iter_mut().step_by(step).zip(&sums[from..]).for_each(|(o, &v)| *o = v),
-                            }
-                        }
-                    });
+            let mut tile = |(r, height): (usize, usize),
+                            (panel, shifts): (&Panel, &[Shift]),
+                            taps: Range<usize>,
+                            right: Right<T>,
+                            add: bool| {
+                let line = group * k.filters + row + r;
+                let plus = match k.bias {
+                    _ if add => Plus::Target,
+                    Some(bias) => Plus::Rows(bias[line..line + height].as_ptr()),
+                    None => Plus::Nothing,
                 };
+                let plane = (part * k.filters + row + r) * to.elements;
+                let weights = &k.weights[line * depth..(line + height) * depth];
+                assert!(taps.end <= depth);
+                let left = Left::new(height, |j| weights.as_ptr().wrapping_add(j * depth + taps.start));
+                let run = |start, stride| {
+                    let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
+                    // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel
+                    // on it lies in the part, registers that are read whole in the next part or the slack; a copy
+                    // has whole registers. There are `height` lines of so many weights, and the target is checked
+                    // below.
+                    unsafe {
+                        (tiles.run)(height, panel.registers, &Inner::of(taps.len()), &left, &right, &target, shifts)
+                    };
+                };
+                if in_place {
+                    let ends = panel.outs.iter().zip(panel.widths).map(|(at, width)| at + width);
+                    let (start, last) = (plane + panel.out + panel.first, ends.take(panel.registers).max());
+                    let last = last.expect("a register") + shifts.iter().map(|shift| shift.to).max().unwrap_or(0);
+                    assert!(start + (height - 1) * to.elements + last <= out.len);
+                    // SAFETY: within the output, as just found; each task writes its own outputs.
+                    return run(unsafe { out.start().add(start) }, to.elements);
+                }
+                run(sums.as_mut_ptr().cast(), MOST_COLUMNS);
+                panels.for_runs(panel, |from, place, count| {
+                    for (r, sums) in sums[..height].iter().enumerate() {
+                        let start = plane + r * to.elements + place;
+                        let step = to.steps[2];
+                        // SAFETY: as above.
+                        let out = unsafe { out.range(start..start + (count - 1) * step + 1) };
+                        match step {
+                            1 => copy_run(out, &sums[from..from + count]),
+                            _ => out.iter_mut().step_by(step).zip(&sums[from..]).for_each(|(o, &v)| *o = v),
+                        }
+                    }
+                });
+            };
             if copied {
                 for (panel, taps) in &of_task {
                     let (cells, width) = (&laid_out[i * each + panel.cell..], panel.registers * tiles.lanes);
@@ -372,19 +386,36 @@ pub fn sweep<T: Sums>(
                         let from = taps.start + slab * most;
                         let right = Right::Strided(own[slab * most * width..].as_ptr(), width);
                         for strip in strips(filters, tiles.rows) {
-                            tile(strip, panel, from..taps.end.min(from + most), right, slab > 0);
+                            tile(strip, (panel, &[Shift::NONE]), from..taps.end.min(from + most), right, slab > 0);
                         }
                     }
                 }
                 return;
             }
+            // Panels that differ in where they lie alone.
+            let mut runs: SmallVec<[(usize, SmallVec<[Shift; PANELS]>); 4]> = SmallVec::new();
+            let mut rest: SmallVec<[usize; PANELS]> = (0..of_task.len()).collect();
+            while let Some(&first) = rest.first() {
+                let (model, mut shifts) = (&of_task[first], SmallVec::new());
+                rest.retain(|&mut i| {
+                    let (panel, taps) = &of_task[i];
+                    let alike = i == first || in_place && panel.is_like(&model.0) && *taps == model.1;
+                    if alike {
+                        let right = panel.cell as isize - model.0.cell as isize;
+                        shifts.push(Shift { left: 0, right, to: panel.out - model.0.out });
+                    }
+                    !alike
+                });
+                runs.push((first, shifts));
+            }
             // A strip of weights stays in the first cache, and its planes are written row after row.
             for strip in strips(filters, tiles.rows) {
-                for (panel, taps) in &of_task {
+                for (first, shifts) in &runs {
+                    let (panel, taps) = &of_task[*first];
                     // Where no kernel position has to do with the outputs, there are no cells.
                     let cells = laid_out[if depth == 0 { 0 } else { i * each + panel.cell }..].as_ptr();
                     let right = Right::Scattered(cells, k.places[taps.clone()].as_ptr(), panel.cells);
-                    tile(strip, panel, taps.clone(), right, false);
+                    tile(strip, (panel, shifts), taps.clone(), right, false);
                 }
             }
         });

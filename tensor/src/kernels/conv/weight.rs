@@ -8,7 +8,7 @@ use super::lattice::Lattice;
 use super::sweep::for_parts;
 use super::{Conv, Parts, Sums};
 use crate::kernels::gemm::blocked::strips;
-use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Target};
+use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Shift, Target};
 use crate::kernels::gemm::{Matrix, pack};
 use crate::kernels::scratch::Scratch;
 use crate::par::{Par, SharedMut};
@@ -79,7 +79,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
                                 let (start, widths) = (shared.start().add(start), tiles.widths(columns));
                                 let (stride, registers, plus) = (filters, tiles.in_line(), Plus::Target);
                                 let to = Target { start, stride, registers, widths, plus };
-                                (tiles.run)(height, panel / tiles.lanes, &inner, &left, &right, &to);
+                                (tiles.run)(height, panel / tiles.lanes, &inner, &left, &right, &to, &[Shift::NONE]);
                             }
                         }
                     }

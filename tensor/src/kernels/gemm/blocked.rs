@@ -5,10 +5,12 @@
 //! in the first cache while the strips of the left operand go by, which stay in the second. What lies well already, and is
 //! small, is read where it lies.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::pack;
-use super::tile::{Inner, Left, Plus, Right, Target, Tiled, Tiles};
+use super::tile::{Inner, Left, Plus, Right, Shift, Target, Tiled, Tiles};
 use super::{Matrix, Problem};
 use crate::dtype::Element;
 use crate::kernels::scratch::Scratch;
@@ -140,9 +142,7 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
             if plan.pack_left {
                 a = pack::lines(own, a, rows, depth);
             }
-            // Filled where it lies: to move it would take longer than a small product.
-            let mut of_rows: SmallVec<[_; MOST_STRIPS]> = SmallVec::new();
-            of_rows.extend(strips(rows, tiles.rows).map(|(i, height)| (i, height, a.left(i, height))));
+            let strips = Strips::new(rows, tiles.rows, a.row_stride, p.stride);
             for j in panel..end {
                 let first = j * wide;
                 let columns = wide.min(p.n - first);
@@ -163,12 +163,12 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                 };
                 let (start, widths) = (c.start(), tiles.widths(columns));
                 let mut to = Target { start, stride: p.stride, registers: tiles.in_line(), widths, plus };
-                for (i, height, left) in &of_rows {
+                for (i, height, shifts) in strips.alike() {
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where
                     // the right operand is read in place its columns are whole registers, too.
                     unsafe {
                         to.start = c.start().add(p.start + (row + i) * p.stride + first);
-                        (tiles.run)(*height, registers, &inner, left, &right, &to);
+                        (tiles.run)(height, registers, &inner, &a.left(i, height), &right, &to, shifts);
                     }
                 }
             }
@@ -187,6 +187,42 @@ pub(in crate::kernels) fn strips(rows: usize, most: usize) -> impl Iterator<Item
         row += height;
         Some((row - height, height))
     })
+}
+
+/// Strips of some rows, of which neighbours of the same height are computed by one call.
+pub(in crate::kernels) struct Strips {
+    /// The first row of each run of alike strips, their height, and their shifts.
+    runs: SmallVec<[(usize, usize, Range<usize>); 5]>,
+    shifts: SmallVec<[Shift; MOST_STRIPS]>,
+}
+
+impl Strips {
+    /// Those of `rows` rows, where the left operand's lines are `left` apart and the target's rows `to`.
+    #[inline(always)]
+    pub fn new(rows: usize, most: usize, left: isize, to: usize) -> Strips {
+        // Filled where it lies: to move it would take longer than a small product.
+        let mut all = Strips { runs: SmallVec::new(), shifts: SmallVec::new() };
+        for (row, height) in strips(rows, most) {
+            let further = match all.runs.last_mut() {
+                Some((first, same, shifts)) if *same == height => {
+                    shifts.end += 1;
+                    row - *first
+                }
+                _ => {
+                    let number = all.shifts.len();
+                    all.runs.push((row, height, number..number + 1));
+                    0
+                }
+            };
+            all.shifts.push(Shift { left: further as isize * left, right: 0, to: further * to });
+        }
+        all
+    }
+
+    /// The first row of each run of alike strips, their height, and their shifts.
+    pub fn alike(&self) -> impl Iterator<Item = (usize, usize, &[Shift])> {
+        self.runs.iter().map(|(row, height, shifts)| (*row, *height, &self.shifts[shifts.clone()]))
+    }
 }
 
 impl<T: Copy> Matrix<'_, T> {

@@ -99,13 +99,31 @@ pub enum Plus<T> {
     Columns(*const T),
 }
 
-/// Computes a tile of so many rows and registers.
+/// How far the operands of a tile and its target are from those that are described. Tiles that differ in nothing else are
+/// computed by one call: to describe a tile anew takes as long as some positions of the inner axis.
+#[derive(Clone, Copy, Debug)]
+pub struct Shift {
+    /// From each line of the left operand.
+    pub left: isize,
+    /// From the first row of the right operand, or from what its rows are counted from.
+    pub right: isize,
+    /// From the first element of the target.
+    pub to: usize,
+}
+
+impl Shift {
+    /// The tile itself.
+    pub const NONE: Shift = Shift { left: 0, right: 0, to: 0 };
+}
+
+/// Computes tiles of so many rows and registers, one for each shift. What is added lies in the target, or is the same for
+/// all of them.
 ///
 /// # Safety
-/// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; the operands may
-/// be read as described, the right one's rows in whole registers, and the target's widths, at most [`Tiles::lanes`]
-/// each, may be read and written, and so may what is added.
-pub type Run<T> = unsafe fn(usize, usize, &Inner, &Left<T>, &Right<T>, &Target<T>);
+/// `rows` is [`Tiles::rows`] or a power of two below and `registers` is from 1 to [`Tiles::registers`]; with each shift
+/// the operands may be read as described, the right one's rows in whole registers, and the target's widths, at most
+/// [`Tiles::lanes`] each, may be read and written; and what is added may be read.
+pub type Run<T> = unsafe fn(usize, usize, &Inner, &Left<T>, &Right<T>, &Target<T>, &[Shift]);
 
 /// The tiles of an instruction set.
 pub struct Tiles<T> {
@@ -159,6 +177,9 @@ trait Rows<T>: Copy {
 
     /// The row a segment further on.
     fn next_segment(self) -> Self;
+
+    /// The rows a shift away.
+    fn shifted(self, by: isize) -> Self;
 }
 
 /// Rows a distance apart, and segments, whose registers have `L` lanes.
@@ -178,6 +199,10 @@ impl<T: Copy, const L: usize> Rows<T> for Strided<T, L> {
     #[inline(always)]
     fn next_segment(self) -> Self {
         Strided(self.0.wrapping_add(self.2), self.1, self.2)
+    }
+    #[inline(always)]
+    fn shifted(self, by: isize) -> Self {
+        Strided(self.0.wrapping_offset(by), self.1, self.2)
     }
 }
 
@@ -199,6 +224,10 @@ impl<T: Copy> Rows<T> for Scattered<T> {
     fn next_segment(self) -> Self {
         self // all segments have the same places
     }
+    #[inline(always)]
+    fn shifted(self, by: isize) -> Self {
+        Scattered(self.0.wrapping_offset(by), self.1, self.2)
+    }
 }
 
 /// What lies there, read here: else it would be read before all loops, with all that follows from it, which takes more
@@ -217,11 +246,16 @@ fn late<T: Copy>(x: &T) -> T {
 unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
     inner: &Inner,
     left: &Left<V::Element>,
-    mut right: R,
+    right: R,
     to: &Target<V::Element>,
+    shift: &Shift,
 ) {
     // What stays in registers: the fence below would have what lies elsewhere read again.
-    let (inner, left) = (*inner, *left);
+    let inner = *inner;
+    let (mut lines, mut right) = ([std::ptr::null(); M], right.shifted(shift.right));
+    for (i, line) in lines.iter_mut().enumerate() {
+        *line = late(&left.0[i]).wrapping_offset(shift.left);
+    }
     // SAFETY: the caller promises the elements of the operands and of the target, and the instruction set.
     unsafe {
         for part in 0..inner.parts {
@@ -236,7 +270,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
                             *b = V::load(row.register(j));
                         }
                         for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = V::splat(*left.0[i].add(at));
+                            let a = V::splat(*lines[i].add(at));
                             for (sum, b) in sums.iter_mut().zip(b) {
                                 *sum = a.mul_add(b, *sum);
                             }
@@ -259,7 +293,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
                 }
                 right = right.next_segment();
             }
-            let (start, stride) = (late(&to.start), late(&to.stride));
+            let (start, stride) = (late(&to.start).add(late(&shift.to)), late(&to.stride));
             let (mut widths, mut registers) = ([0; N], [0; N]);
             for j in 0..N {
                 (widths[j], registers[j]) = (late(&to.widths[j]), late(&to.registers[j]));
@@ -309,39 +343,44 @@ macro_rules! tiles {
             /// # Safety
             /// As [`Run`], and the machine has the instruction set.
             $(#[$attribute])*
-            unsafe fn one<const M: usize, const N: usize>(inner: &Inner, left: &Left<$t>, right: &Right<$t>, to: &Target<$t>) {
+            unsafe fn one<const M: usize, const N: usize>(inner: &Inner, left: &Left<$t>, right: &Right<$t>, to: &Target<$t>, shifts: &[Shift]) {
                 // SAFETY: the caller's promises are those asked for.
                 unsafe {
                     match *right {
                         Right::Strided(r, stride) => {
                             let right = Strided::<_, LANES>(r, stride, inner.steps[1]);
-                            tile::<$register, M, N, _>(inner, left, right, to);
+                            for shift in shifts {
+                                tile::<$register, M, N, _>(inner, left, right, to, shift);
+                            }
                         }
                         Right::Scattered(r, places, registers) => {
-                            tile::<$register, M, N, _>(inner, left, Scattered(r, places, registers), to);
+                            let right = Scattered(r, places, registers);
+                            for shift in shifts {
+                                tile::<$register, M, N, _>(inner, left, right, to, shift);
+                            }
                         }
                     }
                 }
             }
 
-            unsafe fn run(rows: usize, registers: usize, inner: &Inner, left: &Left<$t>, right: &Right<$t>, to: &Target<$t>) {
+            unsafe fn run(rows: usize, registers: usize, inner: &Inner, left: &Left<$t>, right: &Right<$t>, to: &Target<$t>, shifts: &[Shift]) {
                 debug_assert!(to.widths.iter().all(|&w| w <= LANES));
-                tiles!(@pick rows registers [$($m)*] [$($n)*] inner left right to)
+                tiles!(@pick rows registers [$($m)*] [$($n)*] (inner, left, right, to, shifts))
             }
 
             pub static TILES: Tiles<$t> = Tiles { lanes: LANES, rows: $most, registers: $registers, run };
         }
     };
-    (@pick $rows:ident $registers:ident [$($m:literal)*] $n:tt $inner:ident $left:ident $right:ident $to:ident) => {
+    (@pick $rows:ident $registers:ident [$($m:literal)*] $n:tt $operands:tt) => {
         match $rows {
-            $($m => tiles!(@of $m $registers $n $inner $left $right $to),)*
+            $($m => tiles!(@of $m $registers $n $operands),)*
             _ => unreachable!("a tile has a power of two of rows, or the most"),
         }
     };
-    (@of $m:literal $registers:ident [$($n:literal)*] $inner:ident $left:ident $right:ident $to:ident) => {
+    (@of $m:literal $registers:ident [$($n:literal)*] $operands:tt) => {
         match $registers {
             // SAFETY: the caller's promises; the table of an instruction set is used where the machine has it.
-            $($n => unsafe { one::<$m, $n>($inner, $left, $right, $to) },)*
+            $($n => unsafe { one::<$m, $n> $operands },)*
             _ => unreachable!("a row of a tile has 1 to 3 registers"),
         }
     };
@@ -388,7 +427,7 @@ mod tests {
         let number = |i: usize| T::from((i * 7 % 11) as i32 - 5).expect("a small number");
         let value = |x: T| x.to_f64().expect("a number");
         let (depth, wide) = (9, tiles.lanes * tiles.registers);
-        let a: Vec<T> = (0..tiles.rows * depth).map(number).collect();
+        let a: Vec<T> = (0..(tiles.rows + 1) * depth).map(number).collect();
         let b: Vec<T> = (0..2 * depth * wide).map(|i| number(i + 3)).collect();
         for rows in [1, 2, 4, 8, tiles.rows].into_iter().filter(|&r| r <= tiles.rows) {
             for (registers, short) in (1..=tiles.registers).flat_map(|r| [(r, 0), (r, 1), (r, tiles.lanes - 1)]) {
@@ -400,9 +439,11 @@ mod tests {
                         true => Right::Scattered(b.as_ptr(), places.as_ptr(), tiles.in_line()),
                         false => Right::Strided(b.as_ptr(), wide),
                     };
-                    let mut c = vec![number(8); rows * (wide + 2)];
-                    // SAFETY: the operands have `tiles.rows` rows and two times `depth` rows of `wide` columns, the
-                    // target `rows` of `wide + 2`; the table is one of this machine's.
+                    // A second tile: of lines and rows one further on, below the first.
+                    let shift = Shift { left: depth as isize, right: wide as isize, to: rows * (wide + 2) };
+                    let mut c = vec![number(8); 2 * shift.to];
+                    // SAFETY: the operands have a row more than `tiles.rows` and two times `depth` rows of `wide`
+                    // columns, the target `rows` of `wide + 2` for each tile; the table is one of this machine's.
                     unsafe {
                         let (start, stride, widths) = (c.as_mut_ptr(), wide + 2, tiles.widths(columns));
                         let plus = match plus {
@@ -412,18 +453,24 @@ mod tests {
                             _ => Plus::Columns(b.as_ptr()),
                         };
                         let to = Target { start, stride, registers: tiles.in_line(), widths, plus };
-                        (tiles.run)(rows, registers, &Inner::of(depth), &left, &right, &to);
+                        (tiles.run)(rows, registers, &Inner::of(depth), &left, &right, &to, &[Shift::NONE, shift]);
                     }
                     for (i, row) in c.chunks(wide + 2).enumerate() {
+                        let (further, i) = (i / rows, i % rows);
                         for (j, &c) in row.iter().enumerate() {
                             let term = |p: usize| {
                                 let at = if scattered { places[p] } else { p * wide };
-                                value(a[i * depth + p]) * b.get(at + j).map_or(0.0, |&b| value(b))
+                                let at = at + further * wide + j;
+                                value(a[(i + further) * depth + p]) * b.get(at).map_or(0.0, |&b| value(b))
                             };
                             let more = [0.0, value(number(8)), value(a[i]), value(b[j])][plus];
                             let sum = (0..depth).map(term).sum::<f64>() + more;
                             let want = if j < columns { sum } else { value(number(8)) };
-                            assert_eq!(value(c), want, "{rows} rows, {columns} columns, row {i} column {j}");
+                            assert_eq!(
+                                value(c),
+                                want,
+                                "{rows} rows, {columns} columns, tile {further}, row {i}, column {j}"
+                            );
                         }
                     }
                 }

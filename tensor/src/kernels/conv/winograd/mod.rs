@@ -23,11 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use points::{
     Block, Grid, OfKernels, Planes, ToKernels, ToOutput, ToPoints, ToPointsOfGradient, by_image, output_rows,
 };
-use smallvec::SmallVec;
 use transform::Side;
 
 use super::Conv;
-use crate::kernels::gemm::blocked::strips;
+use crate::kernels::gemm::blocked::Strips;
 use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Target, Tiled};
 use crate::kernels::gemm::{Matrix, pack};
 use crate::kernels::scratch::Scratch;
@@ -116,19 +115,19 @@ fn multiply(
         // A caller's `Plus` could hold any pointer.
         let plus = if add || from > 0 { Plus::Target } else { Plus::Nothing };
         let start = |row: usize| u[row * line + from..].as_ptr();
-        let left = |(row, height)| (row, height, Left::new(height, |i| start(row + i)));
-        let strips: SmallVec<[_; 16]> = strips(rows, tiles.rows).map(left).collect();
+        let strips = Strips::new(rows, tiles.rows, line as isize, stride);
         let panel = tiles.panel(columns);
         for column in (0..columns).step_by(panel) {
             let wide = panel.min(columns - column);
             let (widths, in_row) = (tiles.widths(wide), wide.div_ceil(tiles.lanes));
             let right = Right::Strided(v[from * step + column..].as_ptr(), step);
             let mut to = Target { start: sums.as_mut_ptr(), stride, registers: tiles.in_line(), widths, plus };
-            for (row, height, left) in &strips {
+            for (row, height, shifts) in strips.alike() {
                 // SAFETY: the operands and the result are as long as that.
                 unsafe {
                     to.start = sums.as_mut_ptr().add(row * stride + column);
-                    (tiles.run)(*height, in_row, &inner, left, &right, &to);
+                    let left = Left::new(height, |i| start(row + i));
+                    (tiles.run)(height, in_row, &inner, &left, &right, &to, shifts);
                 }
             }
         }

@@ -191,6 +191,8 @@ pub(in crate::kernels) fn strips(rows: usize, most: usize) -> impl Iterator<Item
 
 /// Strips of some rows, of which neighbours of the same height are computed by one call.
 pub(in crate::kernels) struct Strips {
+    /// How many rows there are, and how far the left operand's lines and the target's rows are apart.
+    pub of: (usize, isize, usize),
     /// The first row of each run of alike strips, their height, and their shifts.
     runs: SmallVec<[(usize, usize, Range<usize>); 5]>,
     shifts: SmallVec<[Shift; MOST_STRIPS]>,
@@ -201,7 +203,7 @@ impl Strips {
     #[inline(always)]
     pub fn new(rows: usize, most: usize, left: isize, to: usize) -> Strips {
         // Filled where it lies: to move it would take longer than a small product.
-        let mut all = Strips { runs: SmallVec::new(), shifts: SmallVec::new() };
+        let mut all = Strips { of: (rows, left, to), runs: SmallVec::new(), shifts: SmallVec::new() };
         for (row, height) in strips(rows, most) {
             let further = match all.runs.last_mut() {
                 Some((first, same, shifts)) if *same == height => {

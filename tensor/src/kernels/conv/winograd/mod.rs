@@ -93,8 +93,9 @@ fn most_tiles(elements: usize, count: usize, planes: usize, side: Side) -> usize
 /// A matrix: numbers, and the distance from row to row.
 type Rows<'a> = (&'a [f32], usize);
 
-/// `sums = u v`, or `sums += u v`, of `rows` by `depth` by `columns`.
+/// `sums = u v`, or `sums += u v`, of `rows` by `depth` by `columns`; the strips are those of `u` and `sums`.
 fn multiply(
+    strips: &Strips,
     (sums, stride): (&mut [f32], usize),
     (u, line): Rows<'_>,
     (v, step): Rows<'_>,
@@ -103,6 +104,7 @@ fn multiply(
 ) {
     let tiles = f32::tiles();
     let parts = if depth < DEPTH { 1 } else { depth.div_ceil(DEPTH).max(2) };
+    assert_eq!(strips.of, (rows, line as isize, stride));
     assert!(columns <= stride && sums.len() >= (rows - 1) * stride + columns && u.len() >= (rows - 1) * line + depth);
     assert!(v.len() >= (depth - 1) * step + columns.next_multiple_of(tiles.lanes));
     // As equal parts as there can be: some longer ones, and then the others.
@@ -115,7 +117,6 @@ fn multiply(
         // A caller's `Plus` could hold any pointer.
         let plus = if add || from > 0 { Plus::Target } else { Plus::Nothing };
         let start = |row: usize| u[row * line + from..].as_ptr();
-        let strips = Strips::new(rows, tiles.rows, line as isize, stride);
         let panel = tiles.panel(columns);
         for column in (0..columns).step_by(panel) {
             let wide = panel.min(columns - column);
@@ -190,6 +191,7 @@ pub fn conv(
         unsafe { f32::run(ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
         for filter in (0..filters).step_by(strip) {
             let to = Block { planes: strip.min(filters - filter), ..block };
+            let strips = Strips::new(to.planes, f32::tiles().rows, line as isize, block.wide);
             for point in 0..area {
                 let u = &kernels[((group * area + point) * filters + filter) * line..][..to.planes * line];
                 let v = &points[point * block.point()..][..channels * block.wide];
@@ -197,7 +199,7 @@ pub fn conv(
                 // Registers reach there, and are asked whether they are finite.
                 sums[to.planes * block.wide..].fill(0.0);
                 let sizes = [to.planes, channels, block.wide];
-                multiply((sums, block.wide), (u, line), (v, block.wide), sizes, false);
+                multiply(&strips, (sums, block.wide), (u, line), (v, block.wide), sizes, false);
             }
             let start = (group * filters + filter) * positions;
             let planes = Planes { start, image: c.groups * filters * positions, size: positions };
@@ -267,6 +269,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
                     outputs += count;
                 }
                 turned[outputs * width..][..width].fill(0.0);
+                let strips = Strips::new(channels, f32::tiles().rows, block.wide as isize, filters);
                 for row in 0..side.points() {
                     let (g, outputs) = (&turned[..(outputs + 1) * width], [high, wide]);
                     let (points_of, runs) = (&mut *of_gradient, &runs[..]);
@@ -279,7 +282,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
                         let sums = &mut sums[at * channels * filters..][..channels * filters];
                         let v = (&points[at * block.point()..][..channels * block.wide], block.wide);
                         let g = (&of_gradient[column * point..][..point], line);
-                        multiply((sums, filters), v, g, [channels, count, filters], number > own_blocks.start);
+                        multiply(&strips, (sums, filters), v, g, [channels, count, filters], number > own_blocks.start);
                     }
                 }
             }

@@ -25,9 +25,9 @@ const PANELS: usize = 16;
 const STRIPS: usize = 8;
 const TASKS: usize = 4;
 
-/// Registers of a panel that stay in the first cache while all strips go by; and least strips of a task for which the
+/// Elements of a panel that stay in the first cache while all strips go by; and least strips of a task for which the
 /// panel of a kernel with more positions is copied, so that it lies in one piece.
-const NEAR: usize = 512;
+const NEAR: usize = 4 << 10;
 const FEW_STRIPS: usize = 5;
 
 /// Positions of the kernel that take as long as the copy of a tile's outputs.
@@ -293,7 +293,7 @@ pub fn sweep<T: Sums>(
     }
     // What a tile reads of a deep kernel lies in many lines, which no cache near enough holds for the next strip.
     let line = tiles.registers * tiles.lanes;
-    let copied = depth * tiles.registers > 2 * NEAR && k.filters >= FEW_STRIPS * tiles.rows;
+    let copied = depth * line > 2 * NEAR && k.filters >= FEW_STRIPS * tiles.rows;
     let panels = Panels::new(lattice, to, depth, copied, tiles);
     let each = p.channels * lattice.plane();
     // Whether tiles write to the output themselves.
@@ -381,7 +381,7 @@ pub fn sweep<T: Sums>(
                     // SAFETY: the copy checks what it reads and writes.
                     unsafe { T::run(Copy { to: own, cells, places: &k.places[taps.clone()], panels: &panels, panel }) };
                     // What goes by way of a buffer is not added to.
-                    let most = if in_place { NEAR / panel.registers } else { depth };
+                    let most = if in_place { NEAR / width } else { depth };
                     for slab in 0..taps.len().div_ceil(most).max(1) {
                         let from = taps.start + slab * most;
                         let right = Right::Strided(own[slab * most * width..].as_ptr(), width);

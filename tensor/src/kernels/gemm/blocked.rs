@@ -16,9 +16,9 @@ use crate::dtype::Element;
 use crate::kernels::scratch::Scratch;
 use crate::par::{Par, SharedMut};
 
-/// Registers of a panel that are worked on at a time: half of the first cache. Where they are wider, it is more: there
-/// the result, which is read and written for each of these slabs, is more in relation to what is computed.
-const PANEL: usize = 512;
+/// Bytes of a panel that are worked on at a time, and most positions of the inner axis.
+const PANEL: usize = 16 << 10;
+const DEPTH: usize = 512;
 
 /// Most rows in a task. There are as many panels as there may be, since a task packs its rows itself.
 const ROWS: usize = 192;
@@ -79,7 +79,7 @@ impl<T: Tiled> Plan<T> {
             blocks = blocks.next_multiple_of(par.threads());
         }
         let strips = all.div_ceil(blocks);
-        let depth = p.k.div_ceil(p.k.div_ceil(PANEL * tiles.lanes / wide));
+        let depth = p.k.div_ceil(p.k.div_ceil((PANEL / (wide * bytes)).min(DEPTH)));
         // Lines that are about a multiple of a page apart meet in few places of the first cache.
         let apart = p.a.row_stride.unsigned_abs() * bytes % PAGE;
         let meet = apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;

@@ -41,6 +41,9 @@ const NEAR: usize = 1 << 14;
 /// Elements of the right operand that are in panels at a time.
 const PACKED: usize = 1 << 22;
 
+/// Elements of a small matrix: how a product of such is to be cut would take longer to find than to compute it.
+const SMALL: usize = 512;
+
 /// How a product is cut.
 struct Plan<T: 'static> {
     tiles: &'static Tiles<T>,
@@ -101,6 +104,13 @@ impl<T: Tiled> Plan<T> {
 /// # Safety
 /// The operands lie within their slices, and the result within `c`, where no other thread uses its elements.
 pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
+    let tiles = T::tiles();
+    let width = p.n.next_multiple_of(tiles.lanes);
+    let left = if p.a.column_stride == 1 { 0 } else { p.m * pack::line(p.k) };
+    if p.n <= tiles.registers * tiles.lanes && left.max(p.k * width).max(p.m * width) <= SMALL {
+        // SAFETY: the caller's promise.
+        return unsafe { small(p, tiles, c) };
+    }
     let plan = Plan::new(p, par);
     let wide = plan.wide;
     let group = (PACKED / p.k / wide).max(plan.panels) * wide;
@@ -109,6 +119,41 @@ pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedM
         let part = Problem { n, b: p.b.from(0, from), start: p.start + from, bias, ..*p };
         // SAFETY: the caller's promise.
         unsafe { columns(&part, &plan, c, par) };
+    }
+}
+
+/// [`product`] where the right operand is one panel, and what is copied is small.
+///
+/// # Safety
+/// As [`product`].
+unsafe fn small<T: Tiled + Element>(p: &Problem<'_, T>, tiles: &Tiles<T>, c: &SharedMut<'_, T>) {
+    let (mut lines, mut panel);
+    let (mut a, width) = (p.a, p.n.next_multiple_of(tiles.lanes));
+    if a.column_stride != 1 {
+        lines = [T::default(); SMALL];
+        a = pack::lines(&mut lines, a, p.m, p.k);
+    }
+    let right = if p.b.column_stride == 1 && p.b.row_stride >= 0 && p.n == width {
+        Right::Strided(p.b.data[p.b.offset..].as_ptr(), p.b.row_stride as usize)
+    } else {
+        panel = [T::default(); SMALL];
+        pack::panel(&mut panel, p.b, p.k, p.n, tiles.lanes);
+        Right::Strided(panel.as_ptr(), width)
+    };
+    let plus = match p.bias {
+        _ if p.add => Plus::Target,
+        Some(bias) => Plus::Columns(bias.as_ptr()),
+        None => Plus::Nothing,
+    };
+    let (registers, widths) = (tiles.in_line(), tiles.widths(p.n));
+    for (row, height) in strips(p.m, tiles.rows) {
+        // SAFETY: the caller promises the operands and the result, and a panel has whole registers.
+        unsafe {
+            let start = c.start().add(p.start + row * p.stride);
+            let to = Target { start, stride: p.stride, registers, widths, plus };
+            let (inner, left) = (Inner::of(p.k), a.left(row, height));
+            (tiles.run)(height, width / tiles.lanes, &inner, &left, &right, &to, &[Shift::NONE]);
+        }
     }
 }
 

@@ -210,8 +210,11 @@ mod tests {
     }
 
     /// One row, one column, tiles cut short, several slabs, tasks, and groups of columns; few rows and much on the right.
-    const SIZES: [(usize, usize, usize); 16] = [
+    const SIZES: [(usize, usize, usize); 19] = [
         (1, 1, 1),
+        (4, 4, 4),
+        (8, 7, 16),
+        (21, 13, 9),
         (1, 51, 20),
         (1, 6, 61),
         (3, 5, 2),
@@ -288,7 +291,7 @@ mod tests {
 
     #[test]
     fn single_precision_and_integers_are_multiplied_alike() {
-        for (m, k, n) in SIZES.into_iter().take(13) {
+        for (m, k, n) in SIZES.into_iter().take(16) {
             let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
             let want = naive(m, k, n, &a, &b);
             fn of<T: Product>(m: usize, k: usize, n: usize, a: &[f64], b: &[f64]) -> Vec<f64> {

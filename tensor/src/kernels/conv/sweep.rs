@@ -347,8 +347,8 @@ pub fn sweep<T: Sums>(
                     let target = Target { start, stride, registers: panel.outs, widths: panel.widths, plus };
                     // SAFETY: each place is that of a kernel position of output 0, so that from the cell of a panel
                     // on it lies in the part, registers that are read whole in the next part or the slack; a copy
-                    // has whole registers. There are `height` lines of so many weights, and the target is checked
-                    // below.
+                    // has whole registers. There are `height` lines of so many weights. Shifts lead to like panels of
+                    // this part; the target is checked below, where it is furthest.
                     unsafe {
                         (tiles.run)(height, panel.registers, &Inner::of(taps.len()), &left, &right, &target, shifts)
                     };
@@ -392,7 +392,7 @@ pub fn sweep<T: Sums>(
                 }
                 return;
             }
-            // Panels that differ in where they lie alone.
+            // Panels that differ in where they lie alone go by one call.
             let mut runs: SmallVec<[(usize, SmallVec<[Shift; PANELS]>); 4]> = SmallVec::new();
             let mut rest: SmallVec<[usize; PANELS]> = (0..of_task.len()).collect();
             while let Some(&first) = rest.first() {

@@ -105,11 +105,14 @@ impl<T: Tiled> Plan<T> {
 /// The operands lie within their slices, and the result within `c`, where no other thread uses its elements.
 pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedMut<'_, T>, par: &Par) {
     let tiles = T::tiles();
-    let width = p.n.next_multiple_of(tiles.lanes);
-    let left = if p.a.column_stride == 1 { 0 } else { p.m * pack::line(p.k) };
-    if p.n <= tiles.registers * tiles.lanes && left.max(p.k * width).max(p.m * width) <= SMALL {
-        // SAFETY: the caller's promise.
-        return unsafe { small(p, tiles, c) };
+    // Sizes by themselves first: products of those of repeated elements may overflow.
+    if p.n <= tiles.registers * tiles.lanes && p.m.max(p.k) <= SMALL {
+        let width = p.n.next_multiple_of(tiles.lanes);
+        let left = if p.a.column_stride == 1 { 0 } else { p.m * pack::line(p.k) };
+        if left.max(p.k * width).max(p.m * width) <= SMALL {
+            // SAFETY: the caller's promise.
+            return unsafe { small(p, tiles, c) };
+        }
     }
     let plan = Plan::new(p, par);
     let wide = plan.wide;
@@ -119,6 +122,15 @@ pub(super) unsafe fn product<T: Tiled + Element>(p: &Problem<'_, T>, c: &SharedM
         let part = Problem { n, b: p.b.from(0, from), start: p.start + from, bias, ..*p };
         // SAFETY: the caller's promise.
         unsafe { columns(&part, &plan, c, par) };
+    }
+}
+
+/// What sums of these columns are added to; `more` where there are sums of other positions already.
+fn plus<T>(p: &Problem<'_, T>, columns: Range<usize>, more: bool) -> Plus<T> {
+    match p.bias {
+        _ if p.add || more => Plus::Target,
+        Some(bias) => Plus::Columns(bias[columns].as_ptr()),
+        None => Plus::Nothing,
     }
 }
 
@@ -140,12 +152,7 @@ unsafe fn small<T: Tiled + Element>(p: &Problem<'_, T>, tiles: &Tiles<T>, c: &Sh
         pack::panel(&mut panel, p.b, p.k, p.n, tiles.lanes);
         Right::Strided(panel.as_ptr(), width)
     };
-    let plus = match p.bias {
-        _ if p.add => Plus::Target,
-        Some(bias) => Plus::Columns(bias.as_ptr()),
-        None => Plus::Nothing,
-    };
-    let (registers, widths) = (tiles.in_line(), tiles.widths(p.n));
+    let (registers, widths, plus) = (tiles.in_line(), tiles.widths(p.n), plus(p, 0..p.n, false));
     for (row, height) in strips(p.m, tiles.rows) {
         // SAFETY: the caller promises the operands and the result, and a panel has whole registers.
         unsafe {
@@ -201,12 +208,8 @@ unsafe fn columns<T: Tiled + Element>(p: &Problem<'_, T>, plan: &Plan<T>, c: &Sh
                 } else {
                     Right::Strided(b.data[b.offset..].as_ptr(), b.row_stride as usize)
                 };
-                let plus = match p.bias {
-                    _ if p.add || at > 0 => Plus::Target,
-                    Some(bias) => Plus::Columns(bias[first..first + columns].as_ptr()),
-                    None => Plus::Nothing,
-                };
                 let (start, widths) = (c.start(), tiles.widths(columns));
+                let plus = plus(p, first..first + columns, at > 0);
                 let mut to = Target { start, stride: p.stride, registers: tiles.in_line(), widths, plus };
                 for (i, height, shifts) in strips.alike() {
                     // SAFETY: the caller promises the operands and the result. Panels have whole registers, and where

@@ -8,26 +8,49 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicIsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use bytemuck::{Pod, Zeroable};
-
 use crate::dtype::Element;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A cache line: buffers are made of these, so that every element type is aligned and SIMD loads split no line.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+/// Bytes of a cache line. Buffers are whole lines, so that SIMD loads split none.
+const LINE: usize = 64;
+
+/// What memory is made of: as much as the widest element. Of types that are aligned to more than the allocator aligns
+/// everything to, the standard library zeroes memory itself, which touches each page before huge ones are asked for.
+type Word = u64;
+const WORDS: usize = LINE / size_of::<Word>();
 
 /// Memory for elements, and how many handles share it. The length is that of its pool class, at least what was asked
 /// for.
 struct Buffer {
     handles: AtomicUsize,
-    lines: Vec<Line>,
+    memory: Vec<Word>,
+    /// Where in the memory its first line begins, and how many there are.
+    start: usize,
+    lines: usize,
 }
 
 impl Buffer {
+    /// Memory that the system zeroes, page by page at first touch; `None` where it has not so much.
+    fn of(lines: usize) -> Option<Buffer> {
+        let words = lines.checked_mul(WORDS)?.checked_add(WORDS - 1)?;
+        let memory: Vec<Word> = bytemuck::try_zeroed_vec(words).ok()?;
+        let address = memory.as_ptr().addr();
+        let start = (address.next_multiple_of(LINE) - address) / size_of::<Word>();
+        Some(Buffer { handles: AtomicUsize::new(1), memory, start, lines })
+    }
+
+    #[inline]
+    fn words(&self) -> &[Word] {
+        &self.memory[self.start..][..self.lines * WORDS]
+    }
+
+    #[inline]
+    fn words_mut(&mut self) -> &mut [Word] {
+        &mut self.memory[self.start..][..self.lines * WORDS]
+    }
+
     fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<Line>()
+        self.lines * LINE
     }
 }
 
@@ -121,7 +144,7 @@ impl Storage {
     /// Where the system has not so much memory, this unwinds with [`OutOfMemory`], which becomes an error of the
     /// operation that is running.
     pub(crate) fn stale_bytes(bytes: usize) -> Storage {
-        let lines = bytes.div_ceil(size_of::<Line>());
+        let lines = bytes.div_ceil(LINE);
         let mut buffer = pool::take(lines);
         *buffer.handles.get_mut() = 1;
         #[cfg(debug_assertions)]
@@ -171,7 +194,7 @@ impl Storage {
     /// The whole buffer as elements of `T`; at least as long as was asked for.
     #[inline]
     pub(crate) fn slice<T: Element>(&self) -> &[T] {
-        bytemuck::cast_slice(self.buffer().map_or(&[], |buffer| &buffer.lines))
+        bytemuck::cast_slice(self.buffer().map_or(&[], Buffer::words))
     }
 
     /// The whole buffer as elements of `T`, if no other tensor shares it.
@@ -182,7 +205,7 @@ impl Storage {
         }
         // SAFETY: this is the only handle, borrowed mutably: no one else reads or writes, and none can be cloned.
         let buffer = unsafe { self.buffer?.as_mut() };
-        Some(bytemuck::cast_slice_mut(&mut buffer.lines))
+        Some(bytemuck::cast_slice_mut(buffer.words_mut()))
     }
 
     /// Whether no other tensor shares this buffer.
@@ -335,13 +358,12 @@ mod pool {
         };
         found.unwrap_or_else(|| {
             SYSTEM_BUFFERS.fetch_add(1, Ordering::Relaxed);
-            // Zeroed by the system, page by page at first touch.
-            match bytemuck::try_zeroed_vec(lines) {
-                Ok(lines) => {
-                    ask_for_huge_pages(&lines);
-                    Box::new(Buffer { handles: AtomicUsize::new(1), lines })
+            match Buffer::of(lines) {
+                Some(buffer) => {
+                    ask_for_huge_pages(&buffer.memory);
+                    Box::new(buffer)
                 }
-                Err(()) => resume_unwind(Box::new(OutOfMemory { bytes: lines.saturating_mul(size_of::<Line>()) })),
+                None => resume_unwind(Box::new(OutOfMemory { bytes: lines.saturating_mul(LINE) })),
             }
         })
     }
@@ -349,7 +371,7 @@ mod pool {
     /// Has the system use huge pages for a large buffer, where it does so on request only: fewer faults at first touch,
     /// and fewer pages to look up where rows lie far apart.
     #[allow(unused_variables)] // elsewhere than on Linux there is nothing to ask
-    fn ask_for_huge_pages(lines: &[Line]) {
+    fn ask_for_huge_pages(memory: &[Word]) {
         #[cfg(all(target_os = "linux", not(miri)))]
         {
             /// Bytes from which on a buffer is large.
@@ -359,8 +381,8 @@ mod pool {
             unsafe extern "C" {
                 fn madvise(start: *mut std::ffi::c_void, bytes: usize, advice: i32) -> i32;
             }
-            if size_of_val(lines) >= LARGE {
-                let range = lines.as_ptr_range();
+            if size_of_val(memory) >= LARGE {
+                let range = memory.as_ptr_range();
                 let start = range.start.addr() & !(PAGE - 1);
                 let end = range.end.addr().next_multiple_of(PAGE);
                 // Pages at the ends may hold others, so that neighbouring buffers are one stretch for the system.
@@ -372,7 +394,7 @@ mod pool {
     }
 
     pub(super) fn give(buffer: Box<Buffer>) {
-        let lines = buffer.lines.len();
+        let lines = buffer.lines;
         let class = class(lines).0;
         // What does not fit is dropped after the borrow or the lock has ended.
         let _surplus = if lines <= SMALL {

@@ -1,233 +1,11 @@
 //! The reduce family: many elements to one, along any axes.
 
-use std::marker::PhantomData;
-
 use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
-use crate::kernels::lanes::{self, Join, LANES, settled};
+use crate::kernels::fold::Fold;
 use crate::kernels::map::BLOCK;
-use crate::kernels::number::{Lane, Precise, Real, Whole};
-use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
-
-/// How two floats are folded into one.
-pub trait FoldBody: 'static {
-    /// What an empty reduction gives.
-    const START: f64;
-    /// Whether [`fold_numbers`](Self::fold_numbers) may pass over NaN, which then is looked for beside it.
-    const NAN_APART: bool = false;
-    /// The fold of two.
-    fn fold<R: Real>(a: R, b: R) -> R;
-    /// The fold of what has been folded and one more, on the way through a run.
-    #[inline(always)]
-    fn fold_numbers<R: Real>(a: R, b: R) -> R {
-        Self::fold(a, b)
-    }
-    /// The fold of two integers; `None` where integers have no such reduction.
-    fn fold_int<W: Whole>(a: W, b: W) -> W;
-}
-
-/// The loops of a reduction over elements of type `C`.
-#[derive(Clone, Copy)]
-pub struct Fold<C> {
-    /// What an empty reduction gives.
-    pub start: C,
-    /// Folds each row of a dense stretch of rows of `n` elements into one element.
-    pub rows: fn(out: &mut [C], x: &[C], n: usize),
-    /// Folds a number of rows of elements into a row of results; the rows begin `stride` elements apart.
-    pub columns: fn(acc: &mut [C], x: &[C], stride: usize, rows: usize),
-}
-
-impl<C: Copy> Fold<C> {
-    /// The fold of a dense run.
-    fn run(&self, x: &[C]) -> C {
-        let mut out = [self.start];
-        (self.rows)(&mut out, x, x.len());
-        out[0]
-    }
-
-    /// The fold of two.
-    fn pair(&self, a: C, b: C) -> C {
-        let mut out = [a];
-        (self.columns)(&mut out, &[b], 1, 1);
-        out[0]
-    }
-}
-
-/// Elements folded at a time, so that rounding errors grow with the number of stretches and their length, not with
-/// their product.
-const STRETCH: usize = 4096;
-
-/// The fold of a float reduction, as a type.
-struct Floats<B, I>(PhantomData<(B, I)>);
-
-impl<B: FoldBody, T: Precise, I: Isa> Join<T> for Floats<B, I> {
-    #[inline(always)]
-    fn join(a: T, b: T) -> T {
-        B::fold(Lane::<T, I>::new(a), Lane::new(b)).0
-    }
-}
-
-/// That of an integer reduction.
-struct Integers<B>(PhantomData<B>);
-
-impl<B: FoldBody, W: Whole> Join<W> for Integers<B> {
-    #[inline(always)]
-    fn join(a: W, b: W) -> W {
-        B::fold_int(a, b)
-    }
-}
-
-/// The fold of a run of floats.
-#[inline(always)]
-fn fold_floats<B: FoldBody, T: Precise, I: Isa>(x: &[T]) -> T {
-    let start = Lane::<T, I>::lit(B::START).0;
-    if x.len() < LANES / 2 {
-        return x.iter().fold(start, |a, &v| Floats::<B, I>::join(a, v));
-    }
-    let mut total = start;
-    for stretch in x.chunks(STRETCH) {
-        let mut acc = [start; LANES];
-        let acc = if let (true, Some(last)) = (B::NAN_APART, stretch.last_chunk::<LANES>()) {
-            // The extreme of numbers is the same if some of them are taken twice.
-            let mut nan = acc;
-            let (wide, rest) = stretch.as_chunks::<{ 2 * LANES }>();
-            for w in wide {
-                let (a, b) = w.split_at(LANES);
-                fold_two::<B, T, I>(&mut acc, &mut nan, a, b);
-            }
-            if !rest.is_empty() {
-                fold_two::<B, T, I>(&mut acc, &mut nan, &stretch[stretch.len().saturating_sub(2 * LANES)..], last);
-            }
-            let (mut acc, nan) = (settled(acc), settled(nan));
-            acc.iter_mut().zip(nan).for_each(|(a, n)| *a = Floats::<B, I>::join(*a, n));
-            acc
-        } else {
-            let (wide, rest) = stretch.as_chunks::<LANES>();
-            for w in wide {
-                for i in 0..LANES {
-                    acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), Lane::new(w[i])).0;
-                }
-            }
-            let mut acc = settled(acc);
-            acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = Floats::<B, I>::join(*a, v));
-            acc
-        };
-        total = Floats::<B, I>::join(total, lanes::join::<T, Floats<B, I>>(acc));
-    }
-    total
-}
-
-/// Joins two runs of numbers; NaN among them is found in either by one comparison, and kept apart.
-#[inline(always)]
-fn fold_two<B: FoldBody, T: Precise, I: Isa>(acc: &mut [T; LANES], nan: &mut [T; LANES], a: &[T], b: &[T]) {
-    let (a, b) = (&a[..LANES], &b[..LANES]);
-    for i in 0..LANES {
-        let (a, b) = (Lane::<T, I>::new(a[i]), Lane::<T, I>::new(b[i]));
-        acc[i] = B::fold_numbers(Lane::<T, I>::new(acc[i]), B::fold_numbers(a, b)).0;
-        nan[i] = Lane::select(a.is_nan() | b.is_nan(), a + b, Lane::<T, I>::new(nan[i])).0;
-    }
-}
-
-/// `acc[i] = J::join(acc[i], x[i + row * stride])` for each row: some rows at a time, so that `acc` is seldom read.
-#[inline(always)]
-fn fold_rows<C: Copy, J: Join<C>>(acc: &mut [C], x: &[C], stride: usize, rows: usize) {
-    let Some(&any) = x.first() else { return };
-    let mut memory = [any; WIDTH];
-    for (i, acc) in acc.chunks_mut(WIDTH).enumerate() {
-        let n = acc.len();
-        let row = |r: usize| &x[r * stride + i * WIDTH..][..n];
-        // From one to the other and back: what is chosen between a place and another number, to be stored there again,
-        // would become a masked store, which takes many times as long.
-        let (mut from, mut to) = (&mut *acc, &mut memory[..n]);
-        let (fours, singles) = (rows / 4, rows % 4); // the last ones together
-        for r in 0..fours {
-            let [a, b, c, d] = [row(4 * r), row(4 * r + 1), row(4 * r + 2), row(4 * r + 3)];
-            let (old, new) = (&from[..n], &mut to[..n]);
-            for i in 0..n {
-                new[i] = J::join(old[i], J::join(J::join(a[i], b[i]), J::join(c[i], d[i])));
-            }
-            std::mem::swap(&mut from, &mut to);
-        }
-        if singles > 0 {
-            let (old, new) = (&from[..n], &mut to[..n]);
-            let (a, b, c) = (row(rows - singles), row(rows - singles.min(2)), row(rows - 1));
-            // A loop for each: with the choice within, or in a closure, they are not vectorised.
-            if singles == 1 {
-                for i in 0..n {
-                    new[i] = J::join(old[i], a[i]);
-                }
-            } else if singles == 2 {
-                for i in 0..n {
-                    new[i] = J::join(old[i], J::join(a[i], c[i]));
-                }
-            } else {
-                for i in 0..n {
-                    new[i] = J::join(old[i], J::join(J::join(a[i], b[i]), c[i]));
-                }
-            }
-            std::mem::swap(&mut from, &mut to);
-        }
-        if (fours + singles.min(1)) % 2 == 1 {
-            acc.copy_from_slice(&memory[..n]);
-        }
-    }
-}
-
-/// The loops of a float reduction.
-pub fn fold<B: FoldBody, T: Precise>() -> Fold<T> {
-    struct Rows<'a, B, T>(&'a mut [T], &'a [T], usize, PhantomData<B>);
-    impl<B: FoldBody, T: Precise> Loop for Rows<'_, B, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            for (o, row) in self.0.iter_mut().zip(self.1.chunks(self.2)) {
-                *o = fold_floats::<B, T, I>(row);
-            }
-        }
-    }
-    struct Columns<'a, B, T>(&'a mut [T], &'a [T], usize, usize, PhantomData<B>);
-    impl<B: FoldBody, T: Precise> Loop for Columns<'_, B, T> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            fold_rows::<T, Floats<B, I>>(self.0, self.1, self.2, self.3);
-        }
-    }
-    Fold {
-        start: Lane::<T, simd::Plain>::lit(B::START).0,
-        rows: |out, x, n| simd::run(Rows::<B, T>(out, x, n, PhantomData)),
-        columns: |acc, x, stride, rows| simd::run(Columns::<B, T>(acc, x, stride, rows, PhantomData)),
-    }
-}
-
-/// The loops of an integer reduction that starts at `start`.
-pub fn fold_int<B: FoldBody, W: Whole>(start: W) -> Fold<W> {
-    struct Rows<'a, B, W>(&'a mut [W], &'a [W], usize, PhantomData<B>);
-    impl<B: FoldBody, W: Whole> Loop for Rows<'_, B, W> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            for (o, row) in self.0.iter_mut().zip(self.1.chunks(self.2)) {
-                *o = row.iter().fold(*o, |a, &v| B::fold_int(a, v));
-            }
-        }
-    }
-    struct Columns<'a, B, W>(&'a mut [W], &'a [W], usize, usize, PhantomData<B>);
-    impl<B: FoldBody, W: Whole> Loop for Columns<'_, B, W> {
-        type Output = ();
-        #[inline(always)]
-        fn run<I: Isa>(self) {
-            fold_rows::<W, Integers<B>>(self.0, self.1, self.2, self.3);
-        }
-    }
-    Fold {
-        start,
-        rows: |out, x, n| simd::run_narrow(Rows::<B, W>(out, x, n, PhantomData)),
-        columns: |acc, x, stride, rows| simd::run_narrow(Columns::<B, W>(acc, x, stride, rows, PhantomData)),
-    }
-}
 
 /// Where the elements lie that each result is folded from: the axes of a layout before number `kept` are those of the
 /// results, the axes from there on are folded.
@@ -298,7 +76,7 @@ fn fold_runs<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compu
     }
     let columns = results.inner;
     let per_block = (GRAIN / work.max(1)).max(1);
-    let rows_follow = step == 1 && starts.len() == 1 && results.inner_strides[0] == run as isize;
+    let in_rows = step == 1 && starts.len() == 1 && results.inner_strides[0] >= 0;
     par.chunks_mut(out, per_block, |block, part| {
         let first = block * per_block;
         let end = first + part.len();
@@ -308,12 +86,12 @@ fn fold_runs<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compu
             let until = end.min((r + 1) * columns);
             let at = |i: usize| p as isize + (i - r * columns) as isize * results.inner_strides[0];
             let part = &mut part[from - first..until - first];
-            if rows_follow
-                && let Some(x) = T::direct(&x[(at(from) + starts[0]) as usize..][..part.len() * run])
+            if in_rows
+                && let Some(x) = T::direct(&x[(at(from) + starts[0]) as usize..])
                 && let Some(part) = T::direct_mut(part)
             {
                 part.fill(f.start);
-                return (f.rows)(part, x, run);
+                return (f.rows)(part, x, results.inner_strides[0] as usize, run);
             }
             for (i, o) in (from..until).zip(part) {
                 let runs = starts.iter().map(|s| fold_run(x, at(i) + s, step, run, f));
@@ -352,6 +130,9 @@ fn fold_run<T: Element>(x: &[T], at: isize, step: isize, n: usize, f: Fold<T::Co
     total.unwrap_or(f.start)
 }
 
+/// Columns below which a row fills no register.
+const NARROW: usize = 16;
+
 /// Columns that are folded at a time: a stretch of accumulators that stays in the nearest cache.
 const WIDTH: usize = 2 * BLOCK;
 
@@ -360,7 +141,7 @@ fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Co
     let Lanes { results, starts, run, step } = lanes;
     let columns = results.inner;
     // Short rows that follow one another are folded side by side, as one long row.
-    let beside = if *step == columns as isize { (BLOCK / columns).clamp(1, *run) } else { 1 };
+    let beside = if *step == columns as isize && columns < NARROW && run * columns > 8 * BLOCK { (BLOCK / columns).clamp(1, *run) } else { 1 };
     let (across, rows) = (columns * beside, run / beside);
     let (width, stretches) = (across.min(WIDTH), across.div_ceil(WIDTH));
     let height = (GRAIN / width).max(1);
@@ -370,28 +151,26 @@ fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Co
     let fold_into = |parts: &mut [T::Compute]| {
         let shared = SharedMut::new(parts);
         par.for_each(tasks.div_ceil(together), |number| {
-            for task in number * together..tasks.min((number + 1) * together) {
-                let (r, block, from) =
-                    (task / (blocks * stretches), task / stretches % blocks, task % stretches * width);
-                let n = width.min(across - from);
-                let start = (r * blocks + block) * across + from;
-                // SAFETY: each task writes its own stretch of its own part.
-                let acc = unsafe { shared.range(start..start + n) };
-                acc.fill(f.start);
-                let (top, bottom) = (block * height, rows.min((block + 1) * height));
-                let add = |acc: &mut [T::Compute], at: isize, stride: isize, rows: usize| {
-                    for s in starts {
-                        add_rows(acc, x, at + s, stride, rows, f);
-                    }
-                };
-                results.for_runs(r..r + 1, |_, [p]| {
+            let (first, end) = (number * together, tasks.min((number + 1) * together));
+            let of_run = blocks * stretches;
+            results.for_runs(first / of_run..end.div_ceil(of_run), |r, [p]| {
+                for task in first.max(r * of_run)..end.min((r + 1) * of_run) {
+                    let (block, from) = (task / stretches % blocks, task % stretches * width);
+                    let n = width.min(across - from);
+                    let to = (r * blocks + block) * across + from;
+                    // SAFETY: each task writes its own stretch of its own part.
+                    let acc = unsafe { shared.range(to..to + n) };
+                    acc.fill(f.start);
+                    let (top, bottom) = (block * height, rows.min((block + 1) * height));
                     let at = |row: usize| p as isize + row as isize * step + from as isize;
-                    add(acc, at(top * beside), step * beside as isize, bottom - top);
-                    if bottom == rows && run % beside > 0 {
-                        add(&mut acc[..run % beside * columns], at(rows * beside), *step, 1);
+                    for s in starts {
+                        add_rows(acc, x, at(top * beside) + s, step * beside as isize, bottom - top, f);
+                        if bottom == rows && run % beside > 0 {
+                            add_rows(&mut acc[..run % beside * columns], x, at(rows * beside) + s, *step, 1, f);
+                        }
                     }
-                });
-            }
+                }
+            });
         });
     };
     if blocks * beside == 1

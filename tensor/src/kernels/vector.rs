@@ -40,6 +40,12 @@ pub trait Vector: Copy {
     /// As [`splat`](Self::splat), `n` is at most `LANES`, and so many elements may be read there.
     unsafe fn load_first(from: *const Self::Element, n: usize) -> Self;
 
+    /// The first `n` elements from `from` on, and the last ones of `self`.
+    ///
+    /// # Safety
+    /// As [`load_first`](Self::load_first).
+    unsafe fn with_first(self, from: *const Self::Element, n: usize) -> Self;
+
     /// Writes the first `n` elements from `to` on.
     ///
     /// # Safety
@@ -57,6 +63,24 @@ pub trait Vector: Copy {
     /// # Safety
     /// As [`splat`](Self::splat).
     unsafe fn sub(self, other: Self) -> Self;
+
+    /// The product, lane by lane.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat).
+    unsafe fn mul(self, other: Self) -> Self;
+
+    /// The larger, lane by lane; NaN if either is.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat).
+    unsafe fn max(self, other: Self) -> Self;
+
+    /// The smaller, lane by lane; NaN if either is.
+    ///
+    /// # Safety
+    /// As [`splat`](Self::splat).
+    unsafe fn min(self, other: Self) -> Self;
 
     /// `self * a + b`, lane by lane; rounded once where the instruction set has it.
     ///
@@ -119,7 +143,8 @@ pub unsafe fn sum_of_lanes<V: Vector<Element: std::ops::AddAssign>>(register: V)
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
-    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $lanes_of:ident $store_first:ident $add:ident $sub:ident $mul_add:ident $interleave:ident $deinterleave:ident;)*) => {$(
+    ($($register:ty: $lanes:literal $t:ty, $splat:ident $load:ident $store:ident $mask:ident $load_first:ident $with_first:ident $lanes_of:ident $store_first:ident
+        $add:ident $sub:ident $mul:ident $max:ident $min:ident $keep_nan:ident $mul_add:ident $interleave:ident $deinterleave:ident;)*) => {$(
         impl Vector for $register {
             type Element = $t;
             const LANES: usize = $lanes;
@@ -144,6 +169,11 @@ macro_rules! registers {
                 unsafe { $load_first($mask(n), from) }
             }
             #[inline(always)]
+            unsafe fn with_first(self, from: *const $t, n: usize) -> Self {
+                // SAFETY: as above.
+                unsafe { $with_first(self, $mask(n), from) }
+            }
+            #[inline(always)]
             unsafe fn store_first(self, to: *mut $t, n: usize) {
                 // SAFETY: as above; lanes from `n` on are not written.
                 unsafe { $store_first(to, $lanes_of(n), self) }
@@ -157,6 +187,21 @@ macro_rules! registers {
             unsafe fn sub(self, other: Self) -> Self {
                 // SAFETY: as above.
                 unsafe { $sub(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn mul(self, other: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $mul(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn max(self, other: Self) -> Self {
+                // SAFETY: as above. The instruction gives its second operand where either is NaN.
+                unsafe { $keep_nan($max(other, self), other) }
+            }
+            #[inline(always)]
+            unsafe fn min(self, other: Self) -> Self {
+                // SAFETY: as above.
+                unsafe { $keep_nan($min(other, self), other) }
             }
             #[inline(always)]
             unsafe fn mul_add(self, a: Self, b: Self) -> Self {
@@ -180,14 +225,62 @@ macro_rules! registers {
 #[cfg(target_arch = "x86_64")]
 registers! {
     __m512: 16 f32, _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps
-        mask16 _mm512_maskz_loadu_ps mask16 _mm512_mask_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_fmadd_ps interleave_512_ps deinterleave_512_ps;
+        mask16 _mm512_maskz_loadu_ps _mm512_mask_loadu_ps mask16 _mm512_mask_storeu_ps
+        _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_max_ps _mm512_min_ps keep_nan_512_ps _mm512_fmadd_ps
+        interleave_512_ps deinterleave_512_ps;
     __m512d: 8 f64, _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd
-        mask8 _mm512_maskz_loadu_pd mask8 _mm512_mask_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_fmadd_pd interleave_512_pd deinterleave_512_pd;
+        mask8 _mm512_maskz_loadu_pd _mm512_mask_loadu_pd mask8 _mm512_mask_storeu_pd
+        _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_max_pd _mm512_min_pd keep_nan_512_pd _mm512_fmadd_pd
+        interleave_512_pd deinterleave_512_pd;
     __m256: 8 f32, _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps
-        lanes32 load_ps count store_ps _mm256_add_ps _mm256_sub_ps _mm256_fmadd_ps interleave_256_ps deinterleave_256_ps;
+        lanes32 load_ps with_ps count store_ps
+        _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_max_ps _mm256_min_ps keep_nan_256_ps _mm256_fmadd_ps
+        interleave_256_ps deinterleave_256_ps;
     __m256d: 4 f64, _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd
-        lanes64 load_pd count store_pd _mm256_add_pd _mm256_sub_pd _mm256_fmadd_pd interleave_256_pd deinterleave_256_pd;
+        lanes64 load_pd with_pd count store_pd
+        _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_max_pd _mm256_min_pd keep_nan_256_pd _mm256_fmadd_pd
+        interleave_256_pd deinterleave_256_pd;
 }
+
+/// NaN where `other` has it, and else what is in `x`.
+#[cfg(target_arch = "x86_64")]
+mod nan {
+    use super::*;
+
+    /// # Safety
+    /// The machine has AVX-512.
+    #[inline(always)]
+    pub unsafe fn keep_nan_512_ps(x: __m512, other: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(other, other), other) }
+    }
+
+    /// # Safety
+    /// The machine has AVX-512.
+    #[inline(always)]
+    pub unsafe fn keep_nan_512_pd(x: __m512d, other: __m512d) -> __m512d {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mask_mov_pd(x, _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(other, other), other) }
+    }
+
+    /// # Safety
+    /// The machine has AVX2.
+    #[inline(always)]
+    pub unsafe fn keep_nan_256_ps(x: __m256, other: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_blendv_ps(x, other, _mm256_cmp_ps::<_CMP_UNORD_Q>(other, other)) }
+    }
+
+    /// # Safety
+    /// The machine has AVX2.
+    #[inline(always)]
+    pub unsafe fn keep_nan_256_pd(x: __m256d, other: __m256d) -> __m256d {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_blendv_pd(x, other, _mm256_cmp_pd::<_CMP_UNORD_Q>(other, other)) }
+    }
+}
+#[cfg(target_arch = "x86_64")]
+use nan::*;
 
 /// The masks of the first `n` lanes, as each instruction set has them.
 #[cfg(target_arch = "x86_64")]
@@ -237,6 +330,22 @@ mod masks {
     pub unsafe fn load_pd(mask: __m256i, from: *const f64) -> __m256d {
         // SAFETY: the caller's promise.
         unsafe { _mm256_maskload_pd(from, mask) }
+    }
+
+    /// # Safety
+    /// As `_mm256_maskload_ps`.
+    #[inline(always)]
+    pub unsafe fn with_ps(x: __m256, mask: __m256i, from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_blendv_ps(x, load_ps(mask, from), _mm256_castsi256_ps(mask)) }
+    }
+
+    /// # Safety
+    /// As `_mm256_maskload_pd`.
+    #[inline(always)]
+    pub unsafe fn with_pd(x: __m256d, mask: __m256i, from: *const f64) -> __m256d {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_blendv_pd(x, load_pd(mask, from), _mm256_castsi256_pd(mask)) }
     }
 
     /// The first `n` lanes are stored by number.
@@ -388,6 +497,11 @@ macro_rules! plain {
                 Plain(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
             }
             #[inline(always)]
+            unsafe fn with_first(self, from: *const $t, n: usize) -> Self {
+                // SAFETY: as above.
+                Plain(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { self.0[i] }))
+            }
+            #[inline(always)]
             unsafe fn store_first(self, to: *mut $t, n: usize) {
                 for (i, x) in self.0.into_iter().take(n).enumerate() {
                     // SAFETY: as above.
@@ -401,6 +515,20 @@ macro_rules! plain {
             #[inline(always)]
             unsafe fn sub(self, other: Self) -> Self {
                 Plain(std::array::from_fn(|i| self.0[i] - other.0[i]))
+            }
+            #[inline(always)]
+            unsafe fn mul(self, other: Self) -> Self {
+                Plain(std::array::from_fn(|i| self.0[i] * other.0[i]))
+            }
+            #[inline(always)]
+            unsafe fn max(self, other: Self) -> Self {
+                let larger = |a: $t, b: $t| if b > a || b.is_nan() { b } else { a };
+                Plain(std::array::from_fn(|i| larger(self.0[i], other.0[i])))
+            }
+            #[inline(always)]
+            unsafe fn min(self, other: Self) -> Self {
+                let smaller = |a: $t, b: $t| if b < a || b.is_nan() { b } else { a };
+                Plain(std::array::from_fn(|i| smaller(self.0[i], other.0[i])))
             }
             #[inline(always)]
             unsafe fn mul_add(self, a: Self, b: Self) -> Self {

@@ -6,8 +6,9 @@ use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, apply1};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::kernels::number::{Real, Whole};
-use crate::kernels::reduce::{self, Fold, FoldBody};
+use crate::kernels::fold::{self, Fold, FoldInts};
+use crate::kernels::number::Whole;
+use crate::kernels::reduce;
 use crate::kernels::{map, zip};
 use crate::kind::Bool;
 use crate::ops::twin;
@@ -162,21 +163,16 @@ macro_rules! over_axes {
         #[doc = concat!("The operation of [`Tensor::", $name, "`].")]
         pub(crate) static $OP: Op = {
             struct Body;
-            impl FoldBody for Body {
-                const START: f64 = $start as f64;
+            impl FoldInts for Body {
                 #[inline(always)]
-                fn fold<R: Real>($a: R, $b: R) -> R {
-                    $fold
-                }
-                #[inline(always)]
-                fn fold_int<W: Whole>($a: W, $b: W) -> W {
+                fn fold<W: Whole>($a: W, $b: W) -> W {
                     $fold
                 }
             }
             Op {
                 name: $name,
                 operands: &["mask"],
-                forward: |call| forward(call, reduce::fold_int::<Body, u8>($start)),
+                forward: |call| forward(call, fold::ints::<Body, u8>($start)),
                 gradient: Gradient::NotFloat,
                 info: || OpInfo {
                     family: Family::Reduce,

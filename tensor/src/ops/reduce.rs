@@ -6,8 +6,10 @@ use crate::attrs;
 use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, Result, or_panic};
-use crate::kernels::number::{Real, Whole};
-use crate::kernels::reduce::{self, Fold, FoldBody};
+use crate::kernels::fold::{self, Fold, FoldFloats, FoldInts};
+use crate::kernels::number::Whole;
+use crate::kernels::reduce;
+use crate::kernels::vector::Vector;
 use crate::kind::{Float, Numeric};
 use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
@@ -39,8 +41,8 @@ struct IntFolds {
 }
 
 impl FoldTable {
-    const fn float<B: FoldBody>() -> FoldTable {
-        FoldTable { f32: reduce::fold::<B, f32>, f64: reduce::fold::<B, f64>, int: None }
+    const fn float<B: FoldFloats>() -> FoldTable {
+        FoldTable { f32: fold::floats::<B, f32>, f64: fold::floats::<B, f64>, int: None }
     }
 }
 
@@ -145,14 +147,17 @@ pub(super) fn misuses() -> Vec<Misuse> {
 
 /// Sum.
 struct Sum;
-impl FoldBody for Sum {
+impl FoldFloats for Sum {
     const START: f64 = 0.0;
     #[inline(always)]
-    fn fold<R: Real>(a: R, b: R) -> R {
-        a + b
+    unsafe fn fold<V: Vector>(a: V, b: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { a.add(b) }
     }
+}
+impl FoldInts for Sum {
     #[inline(always)]
-    fn fold_int<W: Whole>(a: W, b: W) -> W {
+    fn fold<W: Whole>(a: W, b: W) -> W {
         a.wrapping_add(&b)
     }
 }
@@ -161,10 +166,10 @@ impl FoldBody for Sum {
 pub(crate) static SUM: Op = {
     static TABLE: FoldTable = FoldTable {
         int: Some(IntFolds {
-            i64: || reduce::fold_int::<Sum, i64>(0),
-            i32: || reduce::fold_int::<Sum, i32>(0),
-            u8: || reduce::fold_int::<Sum, u8>(0),
-            i8: || reduce::fold_int::<Sum, i8>(0),
+            i64: || fold::ints::<Sum, i64>(0),
+            i32: || fold::ints::<Sum, i32>(0),
+            u8: || fold::ints::<Sum, u8>(0),
+            i8: || fold::ints::<Sum, i8>(0),
         }),
         ..FoldTable::float::<Sum>()
     };
@@ -252,14 +257,17 @@ pub(crate) static MEAN: Op = {
 
 /// Product.
 struct Product;
-impl FoldBody for Product {
+impl FoldFloats for Product {
     const START: f64 = 1.0;
     #[inline(always)]
-    fn fold<R: Real>(a: R, b: R) -> R {
-        a * b
+    unsafe fn fold<V: Vector>(a: V, b: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { a.mul(b) }
     }
+}
+impl FoldInts for Product {
     #[inline(always)]
-    fn fold_int<W: Whole>(a: W, b: W) -> W {
+    fn fold<W: Whole>(a: W, b: W) -> W {
         a.wrapping_mul(&b)
     }
 }
@@ -268,10 +276,10 @@ impl FoldBody for Product {
 pub(crate) static PROD: Op = {
     static TABLE: FoldTable = FoldTable {
         int: Some(IntFolds {
-            i64: || reduce::fold_int::<Product, i64>(1),
-            i32: || reduce::fold_int::<Product, i32>(1),
-            u8: || reduce::fold_int::<Product, u8>(1),
-            i8: || reduce::fold_int::<Product, i8>(1),
+            i64: || fold::ints::<Product, i64>(1),
+            i32: || fold::ints::<Product, i32>(1),
+            u8: || fold::ints::<Product, u8>(1),
+            i8: || fold::ints::<Product, i8>(1),
         }),
         ..FoldTable::float::<Product>()
     };
@@ -325,21 +333,19 @@ pub(crate) static PROD: Op = {
 
 /// Defines a reduction to an extreme. Ties share the gradient evenly.
 macro_rules! extreme {
-    ($OP:ident, $Body:ident, $name:literal, $method:ident beyond $beyond:expr, $start:expr, $bound:ident) => {
+    ($OP:ident, $Body:ident, $name:literal, $method:ident, $start:expr, $bound:ident) => {
         struct $Body;
-        impl FoldBody for $Body {
+        impl FoldFloats for $Body {
             const START: f64 = $start;
-            const NAN_APART: bool = true;
             #[inline(always)]
-            fn fold<R: Real>(a: R, b: R) -> R {
-                a.$method(b)
+            unsafe fn fold<V: Vector>(a: V, b: V) -> V {
+                // SAFETY: the caller's promise.
+                unsafe { a.$method(b) }
             }
+        }
+        impl FoldInts for $Body {
             #[inline(always)]
-            fn fold_numbers<R: Real>(a: R, b: R) -> R {
-                R::select($beyond(a, b), b, a)
-            }
-            #[inline(always)]
-            fn fold_int<W: Whole>(a: W, b: W) -> W {
+            fn fold<W: Whole>(a: W, b: W) -> W {
                 std::cmp::Ord::$method(a, b)
             }
         }
@@ -348,10 +354,10 @@ macro_rules! extreme {
         pub(crate) static $OP: Op = {
             static TABLE: FoldTable = FoldTable {
                 int: Some(IntFolds {
-                    i64: || reduce::fold_int::<$Body, i64>(i64::$bound),
-                    i32: || reduce::fold_int::<$Body, i32>(i32::$bound),
-                    u8: || reduce::fold_int::<$Body, u8>(u8::$bound),
-                    i8: || reduce::fold_int::<$Body, i8>(i8::$bound),
+                    i64: || fold::ints::<$Body, i64>(i64::$bound),
+                    i32: || fold::ints::<$Body, i32>(i32::$bound),
+                    u8: || fold::ints::<$Body, u8>(u8::$bound),
+                    i8: || fold::ints::<$Body, i8>(i8::$bound),
                 }),
                 ..FoldTable::float::<$Body>()
             };
@@ -404,8 +410,8 @@ macro_rules! extreme {
         };
     };
 }
-extreme!(MAX, Max, "max", max beyond |a: R, b| a.lt(b), f64::NEG_INFINITY, MIN);
-extreme!(MIN, Min, "min", min beyond |a: R, b: R| b.lt(a), f64::INFINITY, MAX);
+extreme!(MAX, Max, "max", max, f64::NEG_INFINITY, MIN);
+extreme!(MIN, Min, "min", min, f64::INFINITY, MAX);
 
 pub(super) fn all_axes(rank: usize) -> SmallVec<[isize; 4]> {
     (0..rank as isize).collect()

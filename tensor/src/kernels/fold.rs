@@ -304,3 +304,94 @@ pub fn ints<B: FoldInts, W: Whole>(start: W) -> Fold<W> {
         columns: |acc, x, stride, rows| simd::run_narrow(Columns::<B, W>(acc, x, stride, rows, PhantomData)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sum;
+    impl FoldFloats for Sum {
+        const START: f64 = 0.0;
+        #[inline(always)]
+        unsafe fn fold<V: Vector>(a: V, b: V) -> V {
+            // SAFETY: the caller's promise.
+            unsafe { a.add(b) }
+        }
+    }
+
+    struct Largest;
+    impl FoldFloats for Largest {
+        const START: f64 = f64::NEG_INFINITY;
+        #[inline(always)]
+        unsafe fn fold<V: Vector>(a: V, b: V) -> V {
+            // SAFETY: the caller's promise.
+            unsafe { a.max(b) }
+        }
+    }
+
+    /// Whole numbers, whose sums are exact, one of which may be NaN.
+    fn numbers<T: Precise>(n: usize, nan: Option<usize>) -> Vec<T> {
+        (0..n).map(|i| T::from(if nan == Some(i) { f64::NAN } else { (i * 7 % 23) as f64 - 9.0 }).unwrap()).collect()
+    }
+
+    fn check<T: Precise + Registers + std::fmt::Debug>() {
+        let value = |x: T| x.to_f64().unwrap();
+        let sum = |x: &mut dyn Iterator<Item = T>| x.map(value).sum::<f64>();
+        let largest = |x: &mut dyn Iterator<Item = T>| {
+            x.map(value).fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
+        };
+        let same = |got: T, want: f64, what: std::fmt::Arguments<'_>| {
+            assert!(value(got) == want || got.is_nan() && want.is_nan(), "{got:?} for {want}: {what}");
+        };
+        let (sums, extremes) = (floats::<Sum, T>(), floats::<Largest, T>());
+        for n in (0..70).chain([STRETCH - 1, STRETCH, STRETCH + 1, 2 * STRETCH + 33]) {
+            for (rows, stride) in [(1, n), (2, n + 1), (16, n), (17, n + 2), (35, n)] {
+                // As short as can be: what reads beyond is found by the tests for memory errors.
+                let length = (rows - 1) * stride + n;
+                for nan in [None, length.checked_sub(1), Some(length / 2)] {
+                    let x = numbers::<T>(length, nan);
+                    let (mut a, mut b) = (vec![T::zero(); rows], vec![T::zero(); rows]);
+                    (sums.rows)(&mut a, &x, stride, n);
+                    (extremes.rows)(&mut b, &x, stride, n);
+                    for (i, (a, b)) in a.into_iter().zip(b).enumerate() {
+                        let row = &x[i * stride..][..n];
+                        same(a, sum(&mut row.iter().copied()), format_args!("row {i} of {rows}, {n} long"));
+                        same(
+                            b,
+                            largest(&mut row.iter().copied()),
+                            format_args!("row {i} of {rows}, {n} long, largest"),
+                        );
+                    }
+                }
+            }
+        }
+        for n in (0..70).chain([129, 200]) {
+            for (rows, stride) in [(0usize, n), (1, n), (3, n + 1), (4, n), (9, n + 5)] {
+                let length = rows.checked_sub(1).map_or(0, |last| last * stride + n);
+                for nan in [None, length.checked_sub(1), Some(length / 2)] {
+                    let (x, before) = (numbers::<T>(length, nan), numbers::<T>(n, None));
+                    let (mut a, mut b) = (before.clone(), before.clone());
+                    (sums.columns)(&mut a, &x, stride, rows);
+                    (extremes.columns)(&mut b, &x, stride, rows);
+                    for j in 0..n {
+                        let column = || (0..rows).map(|i| x[i * stride + j]).chain([before[j]]);
+                        same(a[j], sum(&mut column()), format_args!("column {j} of {n}, {rows} rows"));
+                        same(b[j], largest(&mut column()), format_args!("column {j} of {n}, {rows} rows, largest"));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_and_columns_are_folded_as_one_by_one() {
+        check::<f32>();
+        check::<f64>();
+    }
+
+    #[test]
+    #[should_panic(expected = "within")]
+    fn rows_that_leave_their_slice_are_refused() {
+        (floats::<Sum, f32>().rows)(&mut [0.0; 3], &[1.0; 11], 4, 4);
+    }
+}

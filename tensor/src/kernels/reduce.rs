@@ -141,7 +141,11 @@ fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Co
     let Lanes { results, starts, run, step } = lanes;
     let columns = results.inner;
     // Short rows that follow one another are folded side by side, as one long row.
-    let beside = if *step == columns as isize && columns < NARROW && run * columns > 8 * BLOCK { (BLOCK / columns).clamp(1, *run) } else { 1 };
+    let beside = if *step == columns as isize && columns < NARROW && run * columns > 8 * BLOCK {
+        (BLOCK / columns).clamp(1, *run)
+    } else {
+        1
+    };
     let (across, rows) = (columns * beside, run / beside);
     let (width, stretches) = (across.min(WIDTH), across.div_ceil(WIDTH));
     let height = (GRAIN / width).max(1);

@@ -116,6 +116,22 @@ pub(super) fn best() -> Level {
     Level::Plain
 }
 
+/// Whether Intel made this processor.
+pub(super) fn intel() -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        static INTEL: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+            // SAFETY: every processor of the target has this instruction.
+            #[allow(unused_unsafe)] // later compilers know that
+            let name = unsafe { std::arch::x86_64::__cpuid(0) };
+            [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+        });
+        *INTEL
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    false
+}
+
 /// [`run`] for a loop that memory holds up, or that is seldom run: wider registers than those of AVX2 are not worth
 /// compiling it once more.
 #[inline]

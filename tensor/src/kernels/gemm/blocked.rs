@@ -14,11 +14,14 @@ use super::tile::{Inner, Left, Plus, Right, Shift, Target, Tiled, Tiles};
 use super::{Matrix, Problem};
 use crate::dtype::Element;
 use crate::kernels::scratch::Scratch;
+use crate::kernels::simd::{self, Level};
 use crate::par::{Par, SharedMut};
 
-/// Bytes of a panel that are worked on at a time, and most positions of the inner axis.
-const PANEL: usize = 16 << 10;
+/// Most positions of the inner axis that are worked on at a time.
 const DEPTH: usize = 512;
+
+/// Bytes of a panel where a tile is quicker than the second cache.
+const PANEL: usize = 16 << 10;
 
 /// Most rows in a task. There are as many panels as there may be, since a task packs its rows itself.
 const ROWS: usize = 192;
@@ -82,7 +85,9 @@ impl<T: Tiled> Plan<T> {
             blocks = blocks.next_multiple_of(par.threads());
         }
         let strips = all.div_ceil(blocks);
-        let depth = p.k.div_ceil(p.k.div_ceil((PANEL / (wide * bytes)).min(DEPTH)));
+        // Intel's wide registers are multiplied two at a time, AMD's half a one.
+        let most = if simd::level() == Level::Avx512 && simd::intel() { PANEL / (wide * bytes) } else { DEPTH };
+        let depth = p.k.div_ceil(p.k.div_ceil(most.min(DEPTH)));
         // Lines that are about a multiple of a page apart meet in few places of the first cache.
         let apart = p.a.row_stride.unsigned_abs() * bytes % PAGE;
         let meet = apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;

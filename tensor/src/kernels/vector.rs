@@ -578,6 +578,12 @@ pub trait Registers: Sized {
     /// # Safety
     /// What the loop reads and writes is there.
     unsafe fn run<L: VectorLoop<Self>>(l: L) -> L::Output;
+
+    /// [`run`](Self::run) with registers of 32 bytes at most, for runs that do not fill wider ones.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    unsafe fn run_narrow<L: VectorLoop<Self>>(l: L) -> L::Output;
 }
 
 macro_rules! run {
@@ -609,6 +615,17 @@ macro_rules! run {
                         Level::Avx512 => $avx512(l),
                         #[cfg(target_arch = "x86_64")]
                         Level::Avx2 => $avx2(l),
+                        _ => l.run::<Plain<$t, $lanes>>(),
+                    }
+                }
+            }
+
+            unsafe fn run_narrow<L: VectorLoop<$t>>(l: L) -> L::Output {
+                // SAFETY: as above; where there is AVX-512, there is AVX2.
+                unsafe {
+                    match simd::level() {
+                        #[cfg(target_arch = "x86_64")]
+                        Level::Avx512 | Level::Avx2 => $avx2(l),
                         _ => l.run::<Plain<$t, $lanes>>(),
                     }
                 }

@@ -30,7 +30,7 @@ use crate::kernels::gemm::blocked::Strips;
 use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Target, Tiled};
 use crate::kernels::gemm::{Matrix, pack};
 use crate::kernels::scratch::Scratch;
-use crate::kernels::vector::{MOST_LANES, Registers};
+use crate::kernels::vector::{MOST_LANES, Registers, VectorLoop};
 use crate::kernels::window::Window;
 use crate::par::{Par, SharedMut};
 
@@ -135,6 +135,15 @@ fn multiply(
     }
 }
 
+/// Runs a loop over rows of tiles, in registers that these fill.
+///
+/// # Safety
+/// As [`Registers::run`].
+unsafe fn run<L: VectorLoop<f32>>(grid: &Grid, l: L) -> L::Output {
+    // SAFETY: the caller's promise.
+    unsafe { if grid.across <= MOST_LANES / 2 { f32::run_narrow(l) } else { f32::run(l) } }
+}
+
 /// `out = conv(x, w) + bias`, all dense; with `turned` the kernels of a convolution the other way, turned over. Whether
 /// all of it is finite; else it means nothing.
 pub fn conv(
@@ -188,7 +197,7 @@ pub fn conv(
         let (sums, cells) = rest.split_at_mut(memory[1]);
         let planes = Planes { start: group * channels * pixels, image: c.groups * channels * pixels, size: pixels };
         // SAFETY: the transform checks what it reads and writes.
-        unsafe { f32::run(ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
+        unsafe { run(&grid, ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
         for filter in (0..filters).step_by(strip) {
             let to = Block { planes: strip.min(filters - filter), ..block };
             let strips = Strips::new(to.planes, f32::tiles().rows, line as isize, block.wide);
@@ -207,7 +216,7 @@ pub fn conv(
             let outputs =
                 ToOutput { out: &out, planes, outputs: [high, wide], points: sums, block: to, bias, runs: &runs };
             // SAFETY: as above; each task has its own tiles.
-            if !unsafe { f32::run(outputs) } {
+            if !unsafe { run(&grid, outputs) } {
                 finite.store(false, Ordering::Relaxed);
             }
         }
@@ -257,7 +266,7 @@ pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, pa
                 let planes =
                     Planes { start: group * channels * pixels, image: c.groups * channels * pixels, size: pixels };
                 // SAFETY: the transform checks what it reads and writes.
-                unsafe { f32::run(ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
+                unsafe { run(&grid, ToPoints { points, block, x, planes, cells, grid: &grid, runs: &runs }) };
                 let mut outputs = 0;
                 for runs in by_image(&runs) {
                     let (rows, image) = (output_rows(runs, side, high), runs[0].image);

@@ -3,11 +3,12 @@
 //! T. Dao et al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135: each row keeps its largest score and its sum of
 //! exponentials while the keys go by, and gradients make the scores anew.
 
+use crate::kernels::fold::{self, Max};
 use crate::kernels::gemm::{self, Matrix, Product};
 use crate::kernels::lanes::LANES;
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::softmax::{exponentials_and_sum, largest};
+use crate::kernels::softmax::exponentials_and_sum;
 use crate::par::{Par, SharedMut};
 
 /// Rows of queries that are worked on at once.
@@ -160,6 +161,9 @@ impl<T: Precise> Loop for Scale<'_, T> {
 /// Takes a row of scores into account: they become exponentials, and what was summed so far is scaled to fit.
 struct Online<'a, T> {
     scores: &'a mut [T],
+    /// The largest of them.
+    here: T,
+    /// That of those before.
     largest: &'a mut T,
     sum: &'a mut T,
     out: &'a mut [T],
@@ -170,7 +174,7 @@ impl<T: Precise> Loop for Online<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let before = Lane::<T, I>::new(*self.largest);
-        let here = largest::<T, I>(self.scores);
+        let here = Lane::new(self.here);
         let top = Lane::select(before.lt(here), here, before);
         // While a row has seen no key its largest score is negative infinity, which cannot be subtracted.
         let shift = Lane::select(top.eq(Lane::lit(f64::NEG_INFINITY)), Lane::lit(0.0), top);
@@ -210,14 +214,16 @@ pub fn attention<T: Precise + Product>(
         let log_sums = unsafe { log_sums.range(range) };
         out.fill(T::zero());
         let (mut largest, mut sums) = ([T::neg_infinity(); ROWS], [T::zero(); ROWS]);
+        let mut here = [T::neg_infinity(); ROWS];
         for block in Block::all(s, head, row, rows) {
             let scores = &mut scratch[..rows * block.keys];
             block.scores(scores, &q, &k, &mask, s);
+            (fold::floats::<Max, T>().rows)(&mut here[..rows], scores, block.keys, block.keys);
             for (i, scores) in scores.chunks_mut(block.keys).enumerate() {
                 let out = &mut out[i * s.values..][..s.values];
                 let (scores, unseen) = scores.split_at_mut(block.reached(i, s));
                 unseen.fill(T::zero());
-                simd::run(Online { scores, largest: &mut largest[i], sum: &mut sums[i], out });
+                simd::run(Online { scores, here: here[i], largest: &mut largest[i], sum: &mut sums[i], out });
             }
             let (p, v) = (Matrix::dense(scores, block.keys), v.from(head / s.group, block.key));
             gemm::gemm(rows, block.keys, s.values, p, v, out, true, &Par::sequential());

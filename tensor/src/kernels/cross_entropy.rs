@@ -3,7 +3,7 @@
 use crate::dtype::Element;
 use crate::kernels::copy;
 use crate::kernels::number::Precise;
-use crate::kernels::softmax::{Rows, exponentials, for_rows, log_sum, row_in_compute};
+use crate::kernels::softmax::{Rows, exponentials, for_rows, in_compute_of, log_sum};
 use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
 
@@ -46,7 +46,7 @@ where
         rows.joint.for_elements(first..first + part.len(), |r, [at]| {
             let Some(label) = classes.labels[r] else { return };
             copy::strided_run(&mut row, x, at, rows.step);
-            part[r - first] = row_in_compute(&mut row, &mut up, |row| {
+            part[r - first] = in_compute_of(&mut row, &mut up, |row| {
                 let zero = T::Compute::from_f64(0.0);
                 let (max, log_sum) = if logits { log_sum(row) } else { (zero, zero) };
                 let minus_log = |v: T::Compute| (log_sum - (v - max)).to_f64();
@@ -76,20 +76,27 @@ pub fn logits_gradient<T>(
 {
     let lit = T::Compute::from_f64;
     let total: f64 = (0..layout.shape()[axis]).map(|c| classes.weight(c)).sum();
-    for_rows(out, x, layout, axis, par, |r, row| {
-        let Some(label) = classes.labels[r] else { return row.fill(T::Compute::default()) };
-        exponentials(row);
-        let (own, spread) = ((1.0 - classes.smoothing) * classes.weight(label), classes.spread(row.len()));
-        // softmax(x) times all that is asked, less what is asked.
-        let asked = own + spread * total;
-        if classes.smoothing == 0.0 {
-            row[label] = row[label] - lit(1.0);
-        } else {
-            row[label] = row[label] - lit(own / asked);
-            row.iter_mut().enumerate().for_each(|(c, v)| *v = *v - lit(spread * classes.weight(c) / asked));
+    let n = layout.shape()[axis];
+    for_rows(out, x, layout, axis, par, |first, rows| {
+        exponentials(rows, n);
+        for (i, row) in rows.chunks_exact_mut(n).enumerate() {
+            let r = first + i;
+            let Some(label) = classes.labels[r] else {
+                row.fill(T::Compute::default());
+                continue;
+            };
+            let (own, spread) = ((1.0 - classes.smoothing) * classes.weight(label), classes.spread(n));
+            // softmax(x) times all that is asked, less what is asked.
+            let asked = own + spread * total;
+            if classes.smoothing == 0.0 {
+                row[label] = row[label] - lit(1.0);
+            } else {
+                row[label] = row[label] - lit(own / asked);
+                row.iter_mut().enumerate().for_each(|(c, v)| *v = *v - lit(spread * classes.weight(c) / asked));
+            }
+            let scale = lit(asked * scale(r));
+            row.iter_mut().for_each(|v| *v = *v * scale);
         }
-        let scale = lit(asked * scale(r));
-        row.iter_mut().for_each(|v| *v = *v * scale);
     });
 }
 

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use crate::kernels::lanes::LANES as PLACES;
 use crate::kernels::number::{Lane, Precise, Real, Whole};
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::vector::{MOST_LANES, Registers, Vector, VectorLoop};
+use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop};
 
 /// How two floats are folded into one.
 pub trait FoldFloats: 'static {
@@ -27,6 +27,44 @@ pub trait FoldInts: 'static {
     /// The fold of two.
     fn fold<W: Whole>(a: W, b: W) -> W;
 }
+
+/// Defines a reduction.
+macro_rules! body {
+    ($(#[$doc:meta])* $Body:ident from $start:expr, $floats:ident, |$a:ident, $b:ident| $ints:expr) => {
+        $(#[$doc])*
+        pub struct $Body;
+        impl FoldFloats for $Body {
+            const START: f64 = $start;
+            #[inline(always)]
+            unsafe fn fold<V: Vector>(a: V, b: V) -> V {
+                // SAFETY: the caller's promise.
+                unsafe { a.$floats(b) }
+            }
+        }
+        impl FoldInts for $Body {
+            #[inline(always)]
+            fn fold<W: Whole>($a: W, $b: W) -> W {
+                $ints
+            }
+        }
+    };
+}
+body!(
+    /// The sum.
+    Sum from 0.0, add, |a, b| a.wrapping_add(&b)
+);
+body!(
+    /// The product.
+    Product from 1.0, mul, |a, b| a.wrapping_mul(&b)
+);
+body!(
+    /// The largest element; NaN if there is one.
+    Max from f64::NEG_INFINITY, max, |a, b| a.max(b)
+);
+body!(
+    /// The smallest element; NaN if there is one.
+    Min from f64::INFINITY, min, |a, b| a.min(b)
+);
 
 /// The loops of a reduction over elements of type `C`.
 #[derive(Clone, Copy)]
@@ -61,7 +99,7 @@ fn within<T>(x: &[T], rows: usize, stride: usize, n: usize) -> bool {
 }
 
 /// The loops of a float reduction.
-pub fn floats<B: FoldFloats, T: Precise + Registers>() -> Fold<T> {
+pub fn floats<B: FoldFloats, T: Precise>() -> Fold<T> {
     Fold {
         start: start::<B, T>(),
         rows: |out, x, stride, n| {
@@ -97,6 +135,16 @@ impl<B: FoldFloats, T: Precise> VectorLoop<T> for Rows<'_, B, T> {
         let Rows { out, x, stride, n, .. } = self;
         // SAFETY: the caller's promises.
         unsafe {
+            if let [out] = out {
+                let (mut all, mut lanes) = (row::<B, V>(x.as_ptr(), n), [T::zero(); MOST_LANES]);
+                for _ in 0..V::LANES.ilog2() {
+                    let [low, high] = all.interleave(all);
+                    all = B::fold(low, high);
+                }
+                all.store(lanes.as_mut_ptr());
+                *out = lanes[0];
+                return;
+            }
             let none = V::splat(start::<B, T>());
             let mut beside = [none; MOST_LANES];
             for (i, out) in out.chunks_mut(V::LANES).enumerate() {
@@ -309,32 +357,12 @@ pub fn ints<B: FoldInts, W: Whole>(start: W) -> Fold<W> {
 mod tests {
     use super::*;
 
-    struct Sum;
-    impl FoldFloats for Sum {
-        const START: f64 = 0.0;
-        #[inline(always)]
-        unsafe fn fold<V: Vector>(a: V, b: V) -> V {
-            // SAFETY: the caller's promise.
-            unsafe { a.add(b) }
-        }
-    }
-
-    struct Largest;
-    impl FoldFloats for Largest {
-        const START: f64 = f64::NEG_INFINITY;
-        #[inline(always)]
-        unsafe fn fold<V: Vector>(a: V, b: V) -> V {
-            // SAFETY: the caller's promise.
-            unsafe { a.max(b) }
-        }
-    }
-
     /// Whole numbers, whose sums are exact, one of which may be NaN.
     fn numbers<T: Precise>(n: usize, nan: Option<usize>) -> Vec<T> {
         (0..n).map(|i| T::from(if nan == Some(i) { f64::NAN } else { (i * 7 % 23) as f64 - 9.0 }).unwrap()).collect()
     }
 
-    fn check<T: Precise + Registers + std::fmt::Debug>() {
+    fn check<T: Precise + std::fmt::Debug>() {
         let value = |x: T| x.to_f64().unwrap();
         let sum = |x: &mut dyn Iterator<Item = T>| x.map(value).sum::<f64>();
         let largest = |x: &mut dyn Iterator<Item = T>| {
@@ -343,7 +371,7 @@ mod tests {
         let same = |got: T, want: f64, what: std::fmt::Arguments<'_>| {
             assert!(value(got) == want || got.is_nan() && want.is_nan(), "{got:?} for {want}: {what}");
         };
-        let (sums, extremes) = (floats::<Sum, T>(), floats::<Largest, T>());
+        let (sums, extremes) = (floats::<Sum, T>(), floats::<Max, T>());
         for n in (0..70).chain([STRETCH - 1, STRETCH, STRETCH + 1, 2 * STRETCH + 33]) {
             for (rows, stride) in [(1, n), (2, n + 1), (16, n), (17, n + 2), (35, n)] {
                 // As short as can be: what reads beyond is found by the tests for memory errors.

@@ -11,6 +11,7 @@ use num_traits::Float;
 use super::elementary::{self, Format};
 use super::simd::Isa;
 use super::single;
+use super::vector::Registers;
 
 /// A float in a kernel body.
 pub trait Real:
@@ -204,7 +205,7 @@ impl<T: Float, I> Neg for Lane<T, I> {
 macro_rules! by_precision {
     ($($name:ident($($x:ident),+) = $double:path;)*) => {
         /// The float types that kernels compute in: `f32` and `f64`, with the functions that are not computed alike in both.
-        pub trait Precise: Format + Send + Sync {
+        pub trait Precise: Format + Registers + Send + Sync {
             /// The nearest integer, ties to even.
             fn round_even(x: Self) -> Self;
             $(

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use crate::dtype::Element;
 use crate::kernels::compute::in_compute;
+use crate::kernels::fold::{self, Max};
 use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::simd::{self, Isa, Loop};
@@ -26,7 +27,8 @@ where
     T: Element<Compute: Precise>,
 {
     if !in_tiles::<T, Softmax, 1>(out, [x], layout, axis, par) {
-        for_rows(out, x, layout, axis, par, |_, row| exponentials(row));
+        let n = layout.shape()[axis];
+        for_rows(out, x, layout, axis, par, |_, rows| exponentials(rows, n));
     }
 }
 
@@ -36,9 +38,12 @@ where
     T: Element<Compute: Precise>,
 {
     if !in_tiles::<T, LogSoftmax, 1>(out, [x], layout, axis, par) {
-        for_rows(out, x, layout, axis, par, |_, row| {
-            let (max, log_sum) = log_sum(row);
-            row.iter_mut().for_each(|v| *v = *v - max - log_sum);
+        let n = layout.shape()[axis];
+        for_rows(out, x, layout, axis, par, |_, rows| {
+            for row in rows.chunks_exact_mut(n) {
+                let (max, log_sum) = log_sum(row);
+                row.iter_mut().for_each(|v| *v = *v - max - log_sum);
+            }
         });
     }
 }
@@ -357,8 +362,12 @@ impl Rows {
     }
 }
 
-/// Writes to the dense `out` what `f` makes of each run of `x` along `axis`; `f` also gets the run's number in
-/// row-major order of the other axes.
+/// Rows that are worked on together, and elements of them: these stay in the first cache.
+const TOGETHER: usize = 16;
+const NEAR: usize = 4096;
+
+/// Writes to the dense `out` what `f` makes of the runs of `x` along `axis`: of some rows at a time, and the number of the
+/// first in row-major order of the other axes.
 pub(super) fn for_rows<T>(
     out: &mut [T],
     x: &[T],
@@ -388,16 +397,19 @@ pub(super) fn for_rows<T>(
     par.chunks_mut(out, per_block * n, |block, part| {
         let first = block * per_block;
         let mut up = Vec::new();
-        rows.joint.for_elements(first..first + part.len() / n, |r, [at]| {
-            let row = &mut part[(r - first) * n..][..n];
-            copy::strided_run(row, x, at, rows.step);
-            row_in_compute(row, &mut up, |row| f(r, row));
-        });
+        let together = (NEAR / n).clamp(1, TOGETHER);
+        for (i, part) in part.chunks_mut(together * n).enumerate() {
+            let first = first + i * together;
+            rows.joint.for_elements(first..first + part.len() / n, |r, [at]| {
+                copy::strided_run(&mut part[(r - first) * n..][..n], x, at, rows.step);
+            });
+            in_compute_of(part, &mut up, |rows| f(first, rows));
+        }
     });
 }
 
-/// Runs `f` on a row in the precision that kernels compute in; `up` is its scratch memory.
-pub(super) fn row_in_compute<T: Element, R>(
+/// Runs `f` on elements in the precision that kernels compute in; `up` is its scratch memory.
+pub(super) fn in_compute_of<T: Element, R>(
     row: &mut [T],
     up: &mut Vec<T::Compute>,
     f: impl FnOnce(&mut [T::Compute]) -> R,
@@ -412,33 +424,14 @@ pub(super) fn row_in_compute<T: Element, R>(
     result
 }
 
-/// The largest element of a row, NaN aside; negative infinity where there is none.
-#[inline(always)]
-pub(super) fn largest<T: Precise, I: Isa>(row: &[T]) -> Lane<T, I> {
-    #[inline(always)]
-    fn larger<T: Precise, I: Isa>(a: T, b: T) -> T {
-        let (a, b) = (Lane::<T, I>::new(a), Lane::new(b));
-        Lane::select(a.lt(b), b, a).0
-    }
-    let mut acc = [Lane::<T, I>::lit(f64::NEG_INFINITY).0; LANES];
-    let (wide, rest) = row.as_chunks::<LANES>();
-    for w in wide {
-        for i in 0..LANES {
-            acc[i] = larger::<T, I>(acc[i], w[i]);
-        }
-    }
-    let acc = settled(acc);
-    Lane::new(rest.iter().chain(&acc).fold(Lane::<T, I>::lit(f64::NEG_INFINITY).0, |a, &x| larger::<T, I>(a, x)))
-}
-
-/// The largest element of a row (NaN aside), and the logarithm of the sum of `exp(x - largest)`.
+/// The largest element of a row, or NaN if there is one, and the logarithm of the sum of `exp(x - largest)`.
 pub(super) fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
-    struct Run<'a, T>(&'a [T]);
+    struct Run<'a, T>(&'a [T], T);
     impl<T: Precise> Loop for Run<'_, T> {
         type Output = (T, T);
         #[inline(always)]
         fn run<I: Isa>(self) -> (T, T) {
-            let max = largest::<T, I>(self.0);
+            let max = Lane::<T, I>::new(self.1);
             let zero = Lane::<T, I>::lit(0.0);
             let mut sums = [zero.0; LANES];
             let (wide, rest) = self.0.as_chunks::<LANES>();
@@ -454,7 +447,7 @@ pub(super) fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
             (max.0, Lane::<T, I>::new(lanes::join::<T, lanes::Plus>(sums)).ln().0)
         }
     }
-    simd::run(Run(row))
+    simd::run(Run(row, fold::floats::<Max, T>().run(row)))
 }
 
 /// Replaces each element `x` of a row by `exp(x - shift)`. Returns their sum, which is taken in the same pass.
@@ -476,21 +469,27 @@ pub(super) fn exponentials_and_sum<T: Precise, I: Isa>(row: &mut [T], shift: Lan
     Lane::new(lanes::join::<T, lanes::Plus>(sums))
 }
 
-/// Replaces a row by its softmax.
-pub(super) fn exponentials<T: Precise>(row: &mut [T]) {
-    struct Run<'a, T>(&'a mut [T]);
+/// Replaces rows of `n` elements by their softmax.
+pub(super) fn exponentials<T: Precise>(rows: &mut [T], n: usize) {
+    struct Run<'a, T>(&'a mut [T], &'a [T], usize);
     impl<T: Precise> Loop for Run<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            let max = largest::<T, I>(self.0);
-            let sum = exponentials_and_sum::<T, I>(self.0, max);
-            // One division for the row: a product per element is several times as fast.
-            let scale = Lane::lit(1.0) / sum;
-            for v in self.0.iter_mut() {
-                *v = (Lane::<T, I>::new(*v) * scale).0;
+            for (row, &max) in self.0.chunks_exact_mut(self.2).zip(self.1) {
+                let sum = exponentials_and_sum::<T, I>(row, Lane::new(max));
+                // One division for the row: a product per element is several times as fast.
+                let scale = Lane::lit(1.0) / sum;
+                for v in row.iter_mut() {
+                    *v = (Lane::<T, I>::new(*v) * scale).0;
+                }
             }
         }
     }
-    simd::run(Run(row));
+    for rows in rows.chunks_mut(TOGETHER * n) {
+        let mut largest = [T::zero(); TOGETHER];
+        let largest = &mut largest[..rows.len() / n];
+        (fold::floats::<Max, T>().rows)(largest, rows, n, n);
+        simd::run(Run(rows, largest, n));
+    }
 }

@@ -6,10 +6,8 @@ use crate::attrs;
 use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, Result, or_panic};
-use crate::kernels::fold::{self, Fold, FoldFloats, FoldInts};
-use crate::kernels::number::Whole;
+use crate::kernels::fold::{self, Fold, FoldFloats, Max, Min, Product, Sum};
 use crate::kernels::reduce;
-use crate::kernels::vector::Vector;
 use crate::kind::{Float, Numeric};
 use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
@@ -145,23 +143,6 @@ pub(super) fn misuses() -> Vec<Misuse> {
     ]
 }
 
-/// Sum.
-struct Sum;
-impl FoldFloats for Sum {
-    const START: f64 = 0.0;
-    #[inline(always)]
-    unsafe fn fold<V: Vector>(a: V, b: V) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { a.add(b) }
-    }
-}
-impl FoldInts for Sum {
-    #[inline(always)]
-    fn fold<W: Whole>(a: W, b: W) -> W {
-        a.wrapping_add(&b)
-    }
-}
-
 /// The operation of [`Tensor::sum`].
 pub(crate) static SUM: Op = {
     static TABLE: FoldTable = FoldTable {
@@ -255,23 +236,6 @@ pub(crate) static MEAN: Op = {
     }
 };
 
-/// Product.
-struct Product;
-impl FoldFloats for Product {
-    const START: f64 = 1.0;
-    #[inline(always)]
-    unsafe fn fold<V: Vector>(a: V, b: V) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { a.mul(b) }
-    }
-}
-impl FoldInts for Product {
-    #[inline(always)]
-    fn fold<W: Whole>(a: W, b: W) -> W {
-        a.wrapping_mul(&b)
-    }
-}
-
 /// The operation of [`Tensor::prod`].
 pub(crate) static PROD: Op = {
     static TABLE: FoldTable = FoldTable {
@@ -333,23 +297,7 @@ pub(crate) static PROD: Op = {
 
 /// Defines a reduction to an extreme. Ties share the gradient evenly.
 macro_rules! extreme {
-    ($OP:ident, $Body:ident, $name:literal, $method:ident, $start:expr, $bound:ident) => {
-        struct $Body;
-        impl FoldFloats for $Body {
-            const START: f64 = $start;
-            #[inline(always)]
-            unsafe fn fold<V: Vector>(a: V, b: V) -> V {
-                // SAFETY: the caller's promise.
-                unsafe { a.$method(b) }
-            }
-        }
-        impl FoldInts for $Body {
-            #[inline(always)]
-            fn fold<W: Whole>(a: W, b: W) -> W {
-                std::cmp::Ord::$method(a, b)
-            }
-        }
-
+    ($OP:ident, $Body:ident, $name:literal, $bound:ident) => {
         #[doc = concat!("The operation of [`Tensor::", $name, "`].")]
         pub(crate) static $OP: Op = {
             static TABLE: FoldTable = FoldTable {
@@ -410,8 +358,8 @@ macro_rules! extreme {
         };
     };
 }
-extreme!(MAX, Max, "max", max, f64::NEG_INFINITY, MIN);
-extreme!(MIN, Min, "min", min, f64::INFINITY, MAX);
+extreme!(MAX, Max, "max", MIN);
+extreme!(MIN, Min, "min", MAX);
 
 pub(super) fn all_axes(rank: usize) -> SmallVec<[isize; 4]> {
     (0..rank as isize).collect()

@@ -7,7 +7,7 @@ use crate::kernels::elementary::mul_add;
 use crate::kernels::number::Precise;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::kernels::vector::{Registers, Vector, VectorLoop, sum_of_lanes};
+use crate::kernels::vector::{Vector, VectorLoop, sum_of_lanes};
 use crate::par::{GRAIN, Par, SharedMut};
 
 /// Columns that are combined at a time.
@@ -179,7 +179,7 @@ pub(super) fn takes<T>(p: &Problem<'_, T>) -> bool {
 ///
 /// # Safety
 /// As [`blocked::product`](super::blocked::product).
-pub(super) unsafe fn product<T: Precise + Element + Registers + std::ops::AddAssign>(
+pub(super) unsafe fn product<T: Precise + Element + std::ops::AddAssign>(
     p: &Problem<'_, T>,
     c: &SharedMut<'_, T>,
     par: &Par,

@@ -121,8 +121,8 @@ pub(super) fn intel() -> bool {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         static INTEL: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+            #[allow(unused_unsafe)] // later compilers know that it is safe
             // SAFETY: every processor of the target has this instruction.
-            #[allow(unused_unsafe)] // later compilers know that
             let name = unsafe { std::arch::x86_64::__cpuid(0) };
             [name.ebx, name.edx, name.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
         });

@@ -362,9 +362,9 @@ impl Rows {
     }
 }
 
-/// Rows that are worked on together, and elements of them: these stay in the first cache.
+/// Most rows that are worked on together, and elements of them.
 const TOGETHER: usize = 16;
-const NEAR: usize = 4096;
+const NEAR: usize = 3072;
 
 /// Writes to the dense `out` what `f` makes of the runs of `x` along `axis`: of some rows at a time, and the number of the
 /// first in row-major order of the other axes.

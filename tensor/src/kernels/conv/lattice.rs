@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::{Conv, Sums};
 use crate::kernels::operand::copy_run;
-use crate::kernels::vector::{Vector, VectorLoop};
+use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop};
 use crate::kernels::window::Window;
 
 /// How one axis is laid out.
@@ -176,10 +176,17 @@ impl Lattice {
 
     /// Lays out a plane, with its `padding` or where that is there already.
     pub fn fill<T: Sums>(&self, cells: &mut [T], x: &[T], padding: bool) {
+        let fill = Fill { lattice: self, cells, x, padding };
+        // Rows that do not fill a wide register would be copied element by element.
+        let wide = &self.axes[2];
+        let narrow = (0..wide.stretches.len()).any(|w| wide.inside(w).0.len() < MOST_LANES);
         // SAFETY: what is loaded and stored is checked.
-        unsafe { T::run(Fill { lattice: self, cells, x, padding }) };
+        unsafe { if narrow { T::run_narrow(fill) } else { T::run(fill) } };
     }
 }
+
+/// Cells below which a row is short.
+const SHORT: usize = 32;
 
 /// See [`Lattice::fill`].
 struct Fill<'a, T> {
@@ -193,8 +200,13 @@ impl<T: Copy + Default> VectorLoop<T> for Fill<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
-        let Fill { lattice, cells, x, padding } = self;
+        let Fill { lattice, cells, x, mut padding } = self;
         let [deep, high, wide] = &lattice.axes;
+        // Short rows' padding takes longer row by row than with all between.
+        if padding && wide.cells < SHORT {
+            cells.fill(T::default());
+            padding = false;
+        }
         let stretches = |axis: &Axis| 0..axis.stretches.len();
         let mut rows = cells.chunks_mut(wide.cells.max(1));
         for (d, h, w) in

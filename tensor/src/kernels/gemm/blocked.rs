@@ -1,9 +1,9 @@
 //! A product block by block, so that what is used again is still in a cache.
 //!
 //! The right operand is brought into panels as wide as a tile: all threads together, or, where a task has all rows, each
-//! panel just before it is used. Each task computes a block of the result, slab by slab of the inner axis. A panel stays
-//! in the first cache while the strips of the left operand go by, which stay in the second. What lies well already, and is
-//! small, is read where it lies.
+//! panel just before it is used. Each task computes a block of the result, slab by slab of the inner axis: the strips of the
+//! left operand, each of which stays in the first cache, go by a panel, which stays in the second, or in the first where
+//! that is too slow. What lies well already, and is small, is read where it lies.
 
 use std::ops::Range;
 

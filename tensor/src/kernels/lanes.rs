@@ -1,5 +1,5 @@
-//! Sums and the like over a run, with an accumulator for each place in a part of the run: so many that a fold need not
-//! wait for the one before.
+//! Sums over a run, with an accumulator for each place in a part of the run: so many that an addition need not wait for
+//! the one before.
 //!
 //! The parts of a run depend on its length alone, so the bits are the same for every instruction set.
 
@@ -17,29 +17,13 @@ pub(super) fn settled<C: Copy>(acc: [C; LANES]) -> [C; LANES] {
     std::hint::black_box(acc)
 }
 
-/// How two accumulators become one.
-pub(super) trait Join<C> {
-    /// The one of two.
-    fn join(a: C, b: C) -> C;
-}
-
-/// Addition.
-pub(super) struct Plus;
-
-impl<C: Float> Join<C> for Plus {
-    #[inline(always)]
-    fn join(a: C, b: C) -> C {
-        a + b
-    }
-}
-
-/// All accumulators in one.
+/// The sum of all accumulators.
 #[inline(always)]
-pub(super) fn join<C: Copy, J: Join<C>>(mut acc: [C; LANES]) -> C {
+pub(super) fn sum<C: Float>(mut acc: [C; LANES]) -> C {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
-            acc[i] = J::join(acc[i], acc[i + width]);
+            acc[i] = acc[i] + acc[i + width];
         }
         width /= 2;
     }

@@ -3,7 +3,7 @@
 //! The elements are dense, `[N, C, ..]`; a plane is what the axes after the channels hold.
 
 use crate::dtype::Element;
-use crate::kernels::lanes::{self, LANES, Plus, settled};
+use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par};
@@ -34,7 +34,7 @@ fn sum<T: Element<Compute: Precise>>(x: &[T]) -> f64 {
     }
     let mut acc = settled(acc);
     acc.iter_mut().zip(rest).for_each(|(a, v)| *a = *a + v.up());
-    lanes::join::<_, Plus>(acc).to_f64()
+    lanes::sum(acc).to_f64()
 }
 
 /// The sum of the distances of a stretch from `center`, and of their squares.
@@ -56,7 +56,7 @@ fn sums_about<T: Element<Compute: Precise>>(x: &[T], center: T::Compute) -> [f64
         own[l] = own[l] + d;
         squares[l] = squares[l] + d * d;
     }
-    [own, squares].map(|acc| lanes::join::<_, Plus>(acc).to_f64())
+    [own, squares].map(|acc| lanes::sum(acc).to_f64())
 }
 
 /// The moments of a run; about 0 where the mean is not subtracted.
@@ -309,8 +309,8 @@ where
                         own[l] = own[l] + g.up();
                         products[l] = products[l] + g.up() * (x.up() - center);
                     }
-                    sums[0] += lanes::join::<_, Plus>(own).to_f64();
-                    sums[1] += lanes::join::<_, Plus>(products).to_f64();
+                    sums[0] += lanes::sum(own).to_f64();
+                    sums[1] += lanes::sum(products).to_f64();
                 }
             }
             sums

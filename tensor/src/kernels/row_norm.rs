@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::dtype::Element;
 use crate::kernels::compute::in_compute;
 use crate::kernels::elementary::mul_add;
-use crate::kernels::lanes::{self, LANES, Plus, settled};
+use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::norm::{Moments, moments_of_run, trusted};
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
@@ -364,7 +364,7 @@ impl<C: Precise + Element<Compute = C>> Loop for GradientTiles<'_, C> {
         }
         for (sums, lanes) in [(dw, &dws), (db, &dbs)] {
             for (sum, lanes) in sums.iter_mut().zip(lanes) {
-                *sum = lanes::join::<_, Plus>(std::array::from_fn(|l| lanes[l] + lanes[l + LANES]));
+                *sum = lanes::sum(std::array::from_fn(|l| lanes[l] + lanes[l + LANES]));
             }
         }
     }
@@ -402,7 +402,7 @@ fn totals<C: Precise + Element<Compute = C>>(g: &[C], x: &[C], w: &[C], [mean, r
     } else {
         add::<C, false>(&mut acc, g, x, w, [mean, rstd]);
     }
-    acc.map(lanes::join::<_, Plus>)
+    acc.map(lanes::sum)
 }
 
 /// The gradients of [`normalise`] with respect to its input, weight and bias, from that of its result, `g`.

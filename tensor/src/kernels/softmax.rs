@@ -323,7 +323,7 @@ where
                 }
                 let mut acc = settled(acc);
                 add_terms::<C, LOG>(&mut acc, g_rest, y_rest);
-                let sum = lanes::join::<_, lanes::Plus>(acc);
+                let sum = lanes::sum(acc);
                 for (o, (&g, &y)) in out.iter_mut().zip(g.iter().zip(y)) {
                     *o = if LOG { g - elementary::exp::<C, I>(y) * sum } else { y * (g - sum) };
                 }
@@ -444,7 +444,7 @@ pub(super) fn log_sum<T: Precise>(row: &[T]) -> (T, T) {
             for (sum, &v) in sums.iter_mut().zip(rest) {
                 *sum = *sum + (Lane::<T, I>::new(v) - max).exp().0;
             }
-            (max.0, Lane::<T, I>::new(lanes::join::<T, lanes::Plus>(sums)).ln().0)
+            (max.0, Lane::<T, I>::new(lanes::sum(sums)).ln().0)
         }
     }
     simd::run(Run(row, fold::floats::<Max, T>().run(row)))
@@ -466,7 +466,7 @@ pub(super) fn exponentials_and_sum<T: Precise, I: Isa>(row: &mut [T], shift: Lan
         *v = (Lane::<T, I>::new(*v) - shift).exp().0;
         *sum = *sum + *v;
     }
-    Lane::new(lanes::join::<T, lanes::Plus>(sums))
+    Lane::new(lanes::sum(sums))
 }
 
 /// Replaces rows of `n` elements by their softmax.

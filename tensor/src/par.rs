@@ -117,9 +117,10 @@ impl Par {
         self.each(blocks, &f);
     }
 
-    /// [`for_each`](Self::for_each), compiled once and not for each loop.
+    /// [`for_each`](Self::for_each), compiled once and not for each loop. Memory is quickest with long stretches, so each
+    /// thread takes some neighbours at a time.
     fn each(&self, blocks: usize, f: &(dyn Fn(usize) + Sync)) {
-        self.share(blocks, &|next| {
+        self.share(blocks, true, &|next| {
             while let Some(i) = next() {
                 f(i);
             }
@@ -132,7 +133,8 @@ impl Par {
     /// # Panics
     /// If `scratch` or `f` does.
     pub fn for_each_with<S>(&self, blocks: usize, scratch: impl Fn() -> S + Sync, f: impl Fn(&mut S, usize) + Sync) {
-        self.share(blocks, &|next| {
+        // One by one: what needs scratch memory computes much, and its blocks are few.
+        self.share(blocks, false, &|next| {
             let Some(first) = next() else { return };
             let mut own = scratch();
             f(&mut own, first);
@@ -166,10 +168,10 @@ impl Par {
 
     /// Runs `work` on each thread that takes part, with a function that hands out the numbers below `blocks`. Compiled
     /// once: the pool's machinery is large, and there are hundreds of loops.
-    fn share(&self, blocks: usize, work: &Work<'_>) {
+    fn share(&self, blocks: usize, in_runs: bool, work: &Work<'_>) {
         #[cfg(feature = "parallel")]
         if let (Some(pool), true) = (&self.pool, blocks > 1) {
-            return pool.share(blocks, work);
+            return pool.share(blocks, in_runs, work);
         }
         let mut numbers = 0..blocks;
         work(&mut || numbers.next());

@@ -15,6 +15,9 @@ use smallvec::SmallVec;
 /// How often a thread looks before it sleeps: some tens of microseconds, about what lies between two kernels.
 const LOOKS: usize = 2000;
 
+/// A thread takes so large a part of what would be its share of the blocks that are left.
+const SHARES: usize = 8;
+
 /// What a caller asks for, on its stack: it stays there until no helper is active.
 struct Job {
     /// Takes blocks until none is left.
@@ -104,10 +107,27 @@ impl Pool {
         (!helpers.is_empty()).then(|| Arc::new(Pool { threads: helpers.len() + 1, helpers }))
     }
 
-    /// Runs `work` here and on the helpers that come before it is done.
-    pub(super) fn share(&self, blocks: usize, work: &super::Work<'_>) {
+    /// Runs `work` here and on the helpers that come before it is done; each takes blocks one by one, or some neighbours at
+    /// a time.
+    pub(super) fn share(&self, blocks: usize, in_runs: bool, work: &super::Work<'_>) {
         let next = AtomicUsize::new(0);
-        let work = || work(&mut || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < blocks));
+        // The last blocks go one by one, so that all threads end together.
+        let parts = if in_runs { SHARES * self.threads } else { blocks };
+        let take = || {
+            let end = |first: usize| first + ((blocks - first) / parts).max(1);
+            let after = |first: usize| (first < blocks).then(|| end(first));
+            let first = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).ok()?;
+            Some(first..end(first))
+        };
+        let work = || {
+            let mut own = 0..0;
+            work(&mut || {
+                if own.is_empty() {
+                    own = take()?;
+                }
+                own.next()
+            });
+        };
         let work: &(dyn Fn() + Sync) = &work;
         // SAFETY: only the lifetime changes. The job is on this stack, below what `work` borrows, and `Invited`
         // waits, also when `work` panics, until no helper can reach it.
@@ -202,7 +222,7 @@ mod tests {
             for _ in 0..8 {
                 s.spawn(|| {
                     for _ in 0..500 {
-                        pool.share(20, &|next| {
+                        pool.share(20, true, &|next| {
                             while let Some(i) = next() {
                                 sum.fetch_add(i, Ordering::Relaxed);
                             }
@@ -218,9 +238,9 @@ mod tests {
     fn work_within_work_is_done() {
         let pool = Pool::new(4).expect("threads");
         let count = AtomicUsize::new(0);
-        pool.share(6, &|next| {
+        pool.share(6, false, &|next| {
             while next().is_some() {
-                pool.share(5, &|next| {
+                pool.share(5, true, &|next| {
                     while next().is_some() {
                         count.fetch_add(1, Ordering::Relaxed);
                     }
@@ -238,7 +258,7 @@ mod tests {
             thread::sleep(std::time::Duration::from_millis(pause));
             // Both are needed: each waits for the other.
             let here = AtomicUsize::new(0);
-            pool.share(2, &|next| {
+            pool.share(2, false, &|next| {
                 if next().is_some() {
                     here.fetch_add(1, Ordering::SeqCst);
                     while here.load(Ordering::SeqCst) < 2 {

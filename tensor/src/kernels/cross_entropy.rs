@@ -3,7 +3,7 @@
 use crate::dtype::Element;
 use crate::kernels::copy;
 use crate::kernels::number::Precise;
-use crate::kernels::softmax::{Rows, exponentials, for_rows, in_compute_of, log_sum};
+use crate::kernels::softmax::{Rows, exponentials, for_rows, log_sum, rows_in_compute};
 use crate::layout::Layout;
 use crate::par::{GRAIN, Par};
 
@@ -46,7 +46,7 @@ where
         rows.joint.for_elements(first..first + part.len(), |r, [at]| {
             let Some(label) = classes.labels[r] else { return };
             copy::strided_run(&mut row, x, at, rows.step);
-            part[r - first] = in_compute_of(&mut row, &mut up, |row| {
+            part[r - first] = rows_in_compute(&mut row, &mut up, |row| {
                 let zero = T::Compute::from_f64(0.0);
                 let (max, log_sum) = if logits { log_sum(row) } else { (zero, zero) };
                 let minus_log = |v: T::Compute| (log_sum - (v - max)).to_f64();

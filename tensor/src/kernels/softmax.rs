@@ -403,24 +403,24 @@ pub(super) fn for_rows<T>(
             rows.joint.for_elements(first..first + part.len() / n, |r, [at]| {
                 copy::strided_run(&mut part[(r - first) * n..][..n], x, at, rows.step);
             });
-            in_compute_of(part, &mut up, |rows| f(first, rows));
+            rows_in_compute(part, &mut up, |rows| f(first, rows));
         }
     });
 }
 
-/// Runs `f` on elements in the precision that kernels compute in; `up` is its scratch memory.
-pub(super) fn in_compute_of<T: Element, R>(
-    row: &mut [T],
+/// Runs `f` on rows in the precision that kernels compute in; `up` is its scratch memory.
+pub(super) fn rows_in_compute<T: Element, R>(
+    rows: &mut [T],
     up: &mut Vec<T::Compute>,
     f: impl FnOnce(&mut [T::Compute]) -> R,
 ) -> R {
-    if let Some(row) = T::direct_mut(row) {
-        return f(row);
+    if let Some(rows) = T::direct_mut(rows) {
+        return f(rows);
     }
     up.clear();
-    up.extend(row.iter().map(|v| v.up()));
+    up.extend(rows.iter().map(|v| v.up()));
     let result = f(up);
-    row.iter_mut().zip(up).for_each(|(v, u)| *v = T::down(*u));
+    rows.iter_mut().zip(up).for_each(|(v, u)| *v = T::down(*u));
     result
 }
 

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 /// How often a thread looks before it sleeps: some tens of microseconds, about what lies between two kernels.
 const LOOKS: usize = 2000;
 
-/// A thread takes so large a part of what would be its share of the blocks that are left.
+/// In how many runs a thread would take its share of the blocks that are left.
 const SHARES: usize = 8;
 
 /// What a caller asks for, on its stack: it stays there until no helper is active.

@@ -257,7 +257,7 @@ impl<T: Sums> VectorLoop<T> for Copy<'_, T> {
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
         let Copy { to, cells, places, panels, panel } = self;
-        let width = panel.registers * panels.lanes;
+        let width = panel.registers * V::LANES;
         // Registers of cells, and where they go; what one reaches beyond its part is written over by the next.
         let pieces = panels.parts(panel).flat_map(|[at, y, x, count]| {
             (0..count).step_by(V::LANES).map(move |j| (y * panels.steps[1] + x + j, at + j))
@@ -378,11 +378,8 @@ pub fn sweep<T: Sums>(
             if copied {
                 for (panel, taps) in &of_task {
                     let (cells, width) = (&laid_out[i * each + panel.cell..], panel.registers * tiles.lanes);
-                    let copy = Copy { to: own, cells, places: &k.places[taps.clone()], panels: &panels, panel };
-                    // Registers that rows do not fill would be written over one another.
-                    let narrow = panels.outputs[2] <= tiles.lanes / 2;
                     // SAFETY: the copy checks what it reads and writes.
-                    unsafe { if narrow { T::run_narrow(copy) } else { T::run(copy) } };
+                    unsafe { T::run(Copy { to: own, cells, places: &k.places[taps.clone()], panels: &panels, panel }) };
                     // What goes by way of a buffer is not added to.
                     let most = if in_place { NEAR / width } else { depth };
                     for slab in 0..taps.len().div_ceil(most).max(1) {

@@ -86,8 +86,9 @@ impl<T: Tiled> Plan<T> {
         }
         let strips = all.div_ceil(blocks);
         // Intel's wide registers are multiplied two at a time, AMD's half a one.
-        let most = if simd::level() == Level::Avx512 && simd::intel() { PANEL / (wide * bytes) } else { DEPTH };
-        let depth = p.k.div_ceil(p.k.div_ceil(most.min(DEPTH)));
+        let near = simd::level() == Level::Avx512 && simd::intel();
+        let most = if near { DEPTH.min(PANEL / (wide * bytes)) } else { DEPTH };
+        let depth = p.k.div_ceil(p.k.div_ceil(most));
         // Lines that are about a multiple of a page apart meet in few places of the first cache.
         let apart = p.a.row_stride.unsigned_abs() * bytes % PAGE;
         let meet = apart.min(PAGE - apart) * (tiles.rows - 1) < depth * bytes;

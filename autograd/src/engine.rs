@@ -309,7 +309,7 @@ fn add_up(before: Option<Tensor>, shape: &Shape, dtype: DType, what: Contributio
             let base = before.unwrap_or_else(|| Tensor::full_dtype(shape, 0.0, dtype));
             let mut inputs: SmallVec<[Arg<'_>; 3]> = smallvec![Arg::from(base)];
             inputs.extend(rest.iter().map(Arg::from));
-            apply(op, attrs, &mut inputs)?.swap_remove(0).downcast()
+            apply(op, attrs, &mut inputs)?.into_first().downcast()
         }
     }
 }

@@ -21,9 +21,7 @@ use crate::tape::{Cut, CutKind, Edge, LeafId, MODE, Node, OpRef, Vjp};
 use crate::tensor::{AnyTensor, Tensor};
 
 pub use crate::attributes::{Attrs, Value};
-
-/// The outputs of an operation.
-pub type Outputs = SmallVec<[AnyTensor; 1]>;
+pub use crate::outputs::Outputs;
 
 /// An operation: what it is called, how it is computed, and how its gradient is.
 ///
@@ -329,14 +327,7 @@ pub fn apply(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>]) -> Result<Ou
 /// [`apply`] for an operation with one output of kind `K`.
 #[track_caller]
 pub(crate) fn apply1<K: Kind>(op: &'static Op, attrs: Attrs, inputs: &mut [Arg<'_>]) -> Result<Tensor<K>> {
-    first(apply(op, attrs, inputs)?).downcast()
-}
-
-/// The first output.
-#[inline]
-fn first(mut outputs: Outputs) -> AnyTensor {
-    outputs.truncate(1);
-    outputs.pop().expect("an operation has an output")
+    apply(op, attrs, inputs)?.into_first().downcast()
 }
 
 /// Calls a user's operation, see [`CustomOp`].
@@ -353,7 +344,7 @@ pub fn apply_custom(op: Arc<dyn CustomOp>, inputs: &[&AnyTensor]) -> Result<Tens
     } else {
         run_custom(&op, &mut inputs, at)?
     };
-    first(outputs).downcast()
+    outputs.into_first().downcast()
 }
 
 fn run(op: &'static Op, mut attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static Location<'static>) -> Result<Outputs> {
@@ -372,20 +363,15 @@ fn run(op: &'static Op, mut attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static L
         }
     }
     let mut call = Call { attrs: &attrs, inputs, keep: saves.inputs };
-    // The result stays where it was written: it is slow to move what was just written.
-    let mut result = Ok(Outputs::new());
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| result = (op.forward)(&mut call))) {
-        result = out_of_memory(panic);
-    }
-    match &mut result {
-        Ok(outputs) => {
+    match catch_unwind(AssertUnwindSafe(|| (op.forward)(&mut call))).unwrap_or_else(out_of_memory) {
+        Ok(mut outputs) => {
             outputs.iter_mut().for_each(|out| out.place(op.name, at));
             if flow.is_tracked() {
-                flow.connect(OpRef::Static(op), &mut attrs, saves, inputs, outputs, at);
+                flow.connect(OpRef::Static(op), &mut attrs, saves, inputs, &mut outputs, at);
             }
-            result
+            Ok(outputs)
         }
-        Err(_) => result.map_err(|e| describe(e, op.name, op.operands, inputs, at)),
+        Err(e) => Err(describe(e, op.name, op.operands, inputs, at)),
     }
 }
 
@@ -403,7 +389,7 @@ fn run_custom(op: &Arc<dyn CustomOp>, inputs: &mut [Arg<'_>], at: &'static Locat
     let plain: SmallVec<[AnyTensor; 3]> = inputs.iter().map(|a| a.tensor().clone().with_edge(Edge::None)).collect();
     let output = crate::tape::no_grad(|| op.forward(&plain))
         .map_err(|e| if e.has_op() { e } else { describe(e, op.name(), &["input"], inputs, at) })?;
-    let mut outputs: Outputs = smallvec::smallvec![output.into_any().with_edge(Edge::None)];
+    let mut outputs = Outputs::from(output.into_any().with_edge(Edge::None));
     outputs.iter_mut().for_each(|out| out.place(op.name(), at));
     if flow.is_tracked() {
         flow.connect(OpRef::Custom(op.clone()), &mut Attrs::default(), op.saves(), inputs, &mut outputs, at);

@@ -12,6 +12,7 @@ mod kernels;
 mod kind;
 pub mod layout;
 mod ops;
+mod outputs;
 pub mod par;
 mod print;
 mod random;

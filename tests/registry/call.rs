@@ -78,13 +78,13 @@ pub fn owned(op: &'static Op, attrs: &Attrs, inputs: Vec<AnyTensor>) -> Result<O
 /// A dense tensor of the same elements over memory of its own.
 pub fn fresh(x: &AnyTensor) -> AnyTensor {
     let contiguous = registry::find("contiguous").expect("an operation of the registry");
-    lent(contiguous, &Attrs::NONE, std::slice::from_ref(x)).expect("any tensor can be copied").swap_remove(0)
+    lent(contiguous, &Attrs::NONE, std::slice::from_ref(x)).expect("any tensor can be copied").into_first()
 }
 
 /// In precision `dtype`, of whatever kind that is.
 pub fn cast(x: &AnyTensor, dtype: DType) -> AnyTensor {
     let cast = registry::find("cast").expect("an operation of the registry");
-    lent(cast, &wengert::attrs! { dtype: dtype }, std::slice::from_ref(x)).expect("any tensor casts").swap_remove(0)
+    lent(cast, &wengert::attrs! { dtype: dtype }, std::slice::from_ref(x)).expect("any tensor casts").into_first()
 }
 
 /// Whether the operation has a gradient rule.

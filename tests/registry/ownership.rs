@@ -59,7 +59,7 @@ fn what_a_gradient_rule_saved_is_not_overwritten() {
                     let empty: AnyTensor = Tensor::zeros([0]).into();
                     let last = std::mem::replace(y, empty);
                     let attrs = Attrs::NONE.with("number", 2.0);
-                    *y = owned(double, &attrs, vec![last]).map_err(|e| e.to_string())?.swap_remove(0);
+                    *y = owned(double, &attrs, vec![last]).map_err(|e| e.to_string())?.into_first();
                 }
             }
             let Some(loss) = projected(&outputs) else { return Ok(Vec::new()) };

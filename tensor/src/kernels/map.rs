@@ -67,6 +67,10 @@ pub fn int_block<B: UnaryIntBody, W: Whole>(out: &mut [W], x: &[W], _: &[f64]) {
 pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64], f: Block<T::Compute>, par: &Par) {
     if let (Some(range), Some(_)) = (layout.run_of(out.len()), T::direct(x)) {
         let x = T::direct(&x[range]).expect("direct, as found above");
+        // Also to hand a loop over takes its time.
+        if out.len() <= GRAIN {
+            return f(T::direct_mut(out).expect("direct, as found above"), x, numbers);
+        }
         par.chunks_mut(out, GRAIN, |i, part| {
             let x = &x[i * GRAIN..][..part.len()];
             f(T::direct_mut(part).expect("direct, as found above"), x, numbers);

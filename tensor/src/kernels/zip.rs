@@ -120,6 +120,10 @@ pub fn zip<T: Element, O: Element>(
         && let (Some(a), Some(b)) = (x_layout.run_of(out.len()), y_layout.run_of(out.len()))
     {
         let (x, y) = (T::direct(&x[a]).expect("direct, as found above"), T::direct(&y[b]).expect("as found above"));
+        // Also to hand a loop over takes its time.
+        if out.len() <= GRAIN {
+            return f(O::direct_mut(out).expect("direct, as found above"), x, y, numbers);
+        }
         par.chunks_mut(out, GRAIN, |i, part| {
             let (x, y) = (&x[i * GRAIN..][..part.len()], &y[i * GRAIN..][..part.len()]);
             f(O::direct_mut(part).expect("direct, as found above"), x, y, numbers);

@@ -562,11 +562,11 @@ impl Tensor {
         let mask = options.mask.as_ref();
         let mut inputs: SmallVec<[Arg<'_>; 4]> = smallvec::smallvec![self.into(), key.into(), value.into()];
         inputs.extend(mask.map(Arg::Ref));
-        let mut outputs = apply(&ATTENTION, attrs.clone(), &mut inputs)?;
+        let outputs = apply(&ATTENTION, attrs.clone(), &mut inputs)?;
         if options.dropout == 0.0 {
-            return outputs.swap_remove(0).downcast();
+            return outputs.into_first().downcast();
         }
-        let log_sums: Tensor = outputs.swap_remove(1).downcast()?;
+        let log_sums = outputs[1].float()?;
         let scores = Scores::new(self, key, mask, &attrs, self.dtype());
         let kept = scores.probabilities(&log_sums).try_dropout(options.dropout, true)?;
         kept.try_matmul(&scores.spread(value))

@@ -94,7 +94,7 @@ pub(crate) static BATCH_NORM: Op = {
             });
             AnyTensor::dense(storage, [count].into(), wide)
         };
-        Ok(smallvec::smallvec![cast(&y, dtype), statistic(|m| m.mean), statistic(|m| m.variance),])
+        Ok(Outputs::from([cast(&y, dtype), statistic(|m| m.mean), statistic(|m| m.variance)]))
     }
     /// The gradients come from one operation; those of the statistics themselves, which are rare, are added: of the
     /// mean, and of the variance, which depends on each element's distance from the mean.
@@ -212,8 +212,8 @@ pub(crate) static BATCH_NORM_GRAD: Op = {
             };
             let dx = cast(&dx, dtype);
             match call.len() > 4 {
-                true => smallvec::smallvec![dx, number(&|c| sums[c][1] * rstd[c]), number(&|c| sums[c][0])],
-                false => smallvec::smallvec![dx],
+                true => Outputs::from([dx, number(&|c| sums[c][1] * rstd[c]), number(&|c| sums[c][0])]),
+                false => dx.into(),
             }
         }))
     }
@@ -292,13 +292,12 @@ twin! {
             eps: f64,
         ) -> (Tensor, Tensor, Tensor) {
             let attrs = attrs! { eps: eps };
-            let mut outputs = match affine {
+            let outputs = match affine {
                 None => apply(&BATCH_NORM, attrs, &mut [Arg::from(self)])?,
                 Some((weight, bias)) => apply(&BATCH_NORM, attrs, &mut [self.into(), weight.into(), bias.into()])?,
             };
-            let variance = outputs.remove(2).downcast()?;
-            let mean = outputs.remove(1).downcast()?;
-            Ok((outputs.remove(0).downcast()?, mean, variance))
+            let [y, mean, variance] = outputs.into_array();
+            Ok((y.downcast()?, mean.downcast()?, variance.downcast()?))
         }
 
         /// Batch normalisation of `[N, C, ..]` with a given mean `[C]` and variance `[C]`, as with the running

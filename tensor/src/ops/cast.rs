@@ -49,7 +49,7 @@ pub(super) fn in_single(call: &Call<'_, '_>, op: &'static Op) -> Result<Outputs>
 pub(crate) static CAST: Op = Op {
     name: "cast",
     operands: &["input"],
-    forward: |call| Ok(smallvec::smallvec![cast(call.input(0), call.attrs().dtype("dtype"))]),
+    forward: |call| Ok(cast(call.input(0), call.attrs().dtype("dtype")).into()),
     gradient: Gradient::Rule {
         saves: |_| Saves::NONE,
         vjp: |cx| {

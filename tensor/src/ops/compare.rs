@@ -262,7 +262,7 @@ pub(crate) static WHERE: Op = {
             select::select::<T>(out, &shape, (m, mask.layout()), (a, x.layout()), (b, y.layout()), &Par::of(n));
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let g = cx.g();

@@ -235,7 +235,7 @@ fn run(call: &Call<'_, '_>, op: &'static Op, part: Part, c: &Conv, shape: Shape)
     }
     let inputs: Vec<AnyTensor> = (0..call.len()).map(|i| dense(call.input(i).clone())).collect();
     let par = Par::of(c.work() / 32);
-    Ok(smallvec::smallvec![with_dtype!(precise dtype, T => {
+    Ok(with_dtype!(precise dtype, T => {
         let slice = |i: usize| inputs[i].dense_slice::<T>();
         let bias = (inputs.len() > 2).then(|| slice(2));
         AnyTensor::filled(shape, |out: &mut [T]| match part {
@@ -243,7 +243,8 @@ fn run(call: &Call<'_, '_>, op: &'static Op, part: Part, c: &Conv, shape: Shape)
             Part::Transposed => conv::transposed(out, slice(0), slice(1), bias, c, &par),
             Part::WeightGrad => conv::weight_grad(out, slice(0), slice(1), c, &par),
         })
-    })])
+    })
+    .into())
 }
 
 /// Checks that all inputs are floats of one precision.

@@ -57,7 +57,7 @@ pub(crate) static FULL: Op = Op {
         let attrs = call.attrs();
         let shape = checked_shape(&attrs.ints("shape"))?;
         let value = attrs.get("value").cloned().unwrap_or(Value::Int(0));
-        Ok(smallvec::smallvec![full_any(shape, value, attrs.dtype("dtype"))])
+        Ok(full_any(shape, value, attrs.dtype("dtype")).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -216,7 +216,7 @@ fn fill_sequence(shape: Shape, dtype: DType, f: impl Fn(usize) -> Value + Sync) 
         fill::sequence(out, &Par::of(n), |i| element::<T>(&f(i)));
         storage
     });
-    smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)]
+    AnyTensor::dense(storage, shape, dtype).into()
 }
 
 /// The operation of [`Tensor::arange`].
@@ -406,7 +406,7 @@ pub(crate) static ONE_HOT: Op = Op {
             }
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {

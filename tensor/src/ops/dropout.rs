@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use crate::attrs;
-use crate::dispatch::{Gradient, Op, Saves, apply, in_op};
+use crate::dispatch::{Gradient, Op, Outputs, Saves, apply, in_op};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{copy, random};
@@ -60,10 +60,10 @@ pub(crate) static DROPOUT: Op = {
                 random::drop_out(out, mask.slice(), scale(p), &par);
                 storage
             });
-            Ok(smallvec::smallvec![
+            Ok(Outputs::from([
                 AnyTensor::dense(storage, shape.clone(), dtype),
-                AnyTensor::dense(mask, shape, DType::Bool)
-            ])
+                AnyTensor::dense(mask, shape, DType::Bool),
+            ]))
         },
         gradient: Gradient::Rule {
             saves: |_| Saves::NONE.and_output(1),
@@ -125,7 +125,7 @@ twin! {
                 return Ok(self.clone());
             }
             let attrs = numbered(attrs! { p: p }, OfThread, self.elements());
-            apply(&DROPOUT, attrs, &mut [self.into()])?.swap_remove(0).downcast()
+            apply(&DROPOUT, attrs, &mut [self.into()])?.into_first().downcast()
         }
 
         /// [`dropout`](Self::dropout) of whole channels of `[N, C, ..]`: with probability `p` a channel of a sample is 0,

@@ -92,7 +92,7 @@ pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) ->
             }
         }
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+    Ok(AnyTensor::dense(storage, shape, dtype).into())
 }
 
 /// The loops of an operation of two operands, by element type; `O` is `T` or `u8` for truth values.
@@ -248,7 +248,7 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
             }
         }
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+    Ok(AnyTensor::dense(storage, shape, dtype).into())
 }
 
 /// The sum of a float operation of two operands of one shape over all elements, in `f64`.
@@ -302,7 +302,7 @@ pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<O
         let (xs, ys) = (x.storage().slice(), y.storage().slice());
         zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), &[], f, None, &par);
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
+    Ok(AnyTensor::dense(storage, shape, DType::Bool).into())
 }
 
 /// Computes a truth value for each element of the first operand, by a comparison that reads it on both sides.
@@ -320,7 +320,7 @@ pub(crate) fn test(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outp
         let (xs, layout) = (x.storage().slice(), x.layout());
         zip::zip::<T, u8>(out, &shape, xs, layout, xs, layout, &[], f, None, &Par::of(n));
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
+    Ok(AnyTensor::dense(storage, shape, DType::Bool).into())
 }
 
 /// Binds the numbers of a call to the names of an operation's parameters, in the precision of a kernel body.

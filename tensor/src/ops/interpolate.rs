@@ -114,9 +114,10 @@ pub(crate) static INTERPOLATE: Op = {
         check_source(axis, lines.size, shape[axis])?;
         let n = shape.elements();
         let taps = if n > 0 { taps(call.attrs(), lines.size, shape[axis])? } else { Vec::new() };
-        Ok(smallvec::smallvec![with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             interpolate::resample(out, x.dense_slice(), &taps, lines, &Par::of(n))
-        }))])
+        }))
+        .into())
     }
     Op {
         name: "interpolate",
@@ -169,9 +170,10 @@ pub(crate) static INTERPOLATE_GRAD: Op = {
         check_source(axis, lines.size, g.shape()[axis])?;
         let n = shape.elements();
         let taps = if n > 0 { taps(call.attrs(), lines.size, g.shape()[axis])? } else { Vec::new() };
-        Ok(smallvec::smallvec![with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             interpolate::resample_grad(out, g.dense_slice(), &taps, lines, &Par::of(n))
-        }))])
+        }))
+        .into())
     }
     Op {
         name: "interpolate_grad",

@@ -68,13 +68,14 @@ pub(crate) static LINEAR: Op = {
         let x = rows(x).or_else(|| rows(&dense(x.clone()))).expect("what is dense has every shape");
         let (w, bias) = (call.input(1), (call.len() > 2).then(|| dense(call.input(2).clone())));
         let par = Par::of(m.saturating_mul(k).saturating_mul(n) / 32);
-        Ok(smallvec::smallvec![with_dtype!(precise dtype, T => {
+        Ok(with_dtype!(precise dtype, T => {
             let (a, b) = (as_matrix::<T>(&x), as_matrix::<T>(w).t());
             AnyTensor::filled(shape, |out: &mut [T]| match &bias {
                 Some(bias) => gemm::affine(m, k, n, a, b, bias.dense_slice::<T>(), out, &par),
                 None => gemm::gemm(m, k, n, a, b, out, false, &par),
             })
-        })])
+        })
+        .into())
     }
 
     fn vjp(cx: &mut Vjp<'_>) {

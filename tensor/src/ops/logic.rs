@@ -47,7 +47,7 @@ macro_rules! logic {
                     None,
                     &Par::of(n),
                 );
-                Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
+                Ok(AnyTensor::dense(storage, shape, DType::Bool).into())
             },
             gradient: Gradient::NotFloat,
             info: || OpInfo {
@@ -126,7 +126,7 @@ pub(crate) static NOT: Op = Op {
             |out, x, _| out.iter_mut().zip(x).for_each(|(o, &x)| *o = x ^ 1),
             &Par::of(n),
         );
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), DType::Bool)])
+        Ok(AnyTensor::dense(storage, x.shape().clone(), DType::Bool).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -223,7 +223,7 @@ fn forward(call: &mut Call<'_, '_>, fold: Fold<u8>) -> Result<Outputs> {
     let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
     let layout = x.layout().permute(&order);
     reduce::reduce::<u8>(out, x.storage().slice(), &layout, kept.len(), fold, &Par::of(x.elements()));
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::Bool)])
+    Ok(AnyTensor::dense(storage, shape, DType::Bool).into())
 }
 
 twin! {

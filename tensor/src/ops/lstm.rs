@@ -181,11 +181,11 @@ pub(crate) static LSTM: Op = {
                 &s.par(),
             );
             let state = [s.batch, s.time, s.size];
-            smallvec::smallvec![
+            Outputs::from([
                 AnyTensor::dense(h, state.into(), dtype),
                 AnyTensor::dense(c, state.into(), dtype),
                 AnyTensor::dense(activations, shape, dtype),
-            ]
+            ])
         }))
     }
     fn vjp(cx: &mut Vjp<'_>) {
@@ -428,9 +428,8 @@ twin! {
             reverse: bool,
         ) -> (Tensor, Tensor) {
             let inputs = &mut [self.into(), weight.into(), hidden.into(), cell.into()];
-            let mut outputs = apply(&LSTM, attrs! { reverse: reverse }, inputs)?;
-            let cells = outputs.remove(1).downcast()?;
-            Ok((outputs.remove(0).downcast()?, cells))
+            let [hidden, cells] = apply(&LSTM, attrs! { reverse: reverse }, inputs)?.into_array();
+            Ok((hidden.downcast()?, cells.downcast()?))
         }
     }
 }

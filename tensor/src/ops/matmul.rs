@@ -118,7 +118,7 @@ pub(crate) static MATMUL: Op = {
             multiply::<T>(out, &s, &a, &b);
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, s.out, dtype)])
+        Ok(AnyTensor::dense(storage, s.out, dtype).into())
     }
 
     fn multiply<T: gemm::Product>(out: &mut [T], s: &Sizes, a: &AnyTensor, b: &AnyTensor) {

@@ -47,7 +47,7 @@ macro_rules! picked {
         });
         let values = AnyTensor::dense(values, shape.clone(), x.dtype());
         let places = AnyTensor::dense(places, shape, DType::I64);
-        let both: Outputs = smallvec::smallvec![from_lanes(values, axis), from_lanes(places, axis)];
+        let both: Outputs = Outputs::from([from_lanes(values, axis), from_lanes(places, axis)]);
         both
     }};
 }
@@ -126,7 +126,7 @@ pub(crate) static MEDIAN: Op = {
         let mut both = picked!(x, axis, 1, |out, elements, n, par| sort::median::<T>(out, elements, n, par));
         if !call.attrs().bool("keepdim") {
             shape.remove(axis);
-            for y in &mut both {
+            for y in both.iter_mut() {
                 *y = dense(y.view(y.layout().reshape(shape.clone()).expect("an axis of size 1 moves no element")));
             }
         }
@@ -174,9 +174,8 @@ pub(crate) static MEDIAN: Op = {
 
 /// The two results of an operation that picks elements.
 fn values_and_positions<K: Numeric>(outputs: Result<Outputs>) -> Result<(Tensor<K>, Tensor<Int>)> {
-    let mut both = outputs?;
-    let positions = both.remove(1).downcast()?;
-    Ok((both.remove(0).downcast()?, positions))
+    let [values, positions] = outputs?.into_array();
+    Ok((values.downcast()?, positions.downcast()?))
 }
 
 /// Defines methods that give elements and their positions.

@@ -350,9 +350,10 @@ pub(crate) static MAX_POOL_GRAD: Op = {
         check_places(&places, g.shape(), size)?;
         let (pixels, positions) = (size.iter().product(), window::last_sizes(g.shape(), n).iter().product());
         let par = Par::of(shape.elements());
-        Ok(smallvec::smallvec![with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             pool::put(out, g.dense_slice(), places.dense_slice(), pixels, positions, &par)
-        }))])
+        }))
+        .into())
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let (u, places, n) = (cx.g(), cx.input::<Int>(1), cx.attrs().ints("size").len());
@@ -402,9 +403,10 @@ pub(crate) static MAX_POOL_PICK: Op = {
         check_places(&places, &shape, size)?;
         let (pixels, positions) = (size.iter().product(), last.iter().product());
         let par = Par::of(shape.elements());
-        Ok(smallvec::smallvec![with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             pool::pick(out, x.dense_slice(), places.dense_slice(), pixels, positions, &par)
-        }))])
+        }))
+        .into())
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let (g, places, n) = (cx.g(), cx.input::<Int>(1), cx.attrs().int("axes") as usize);
@@ -446,9 +448,10 @@ const fn avg_pool<const N: usize, const ADAPTIVE: bool>(name: &'static str) -> O
         check_float(x.dtype())?;
         let (axes, shape) = windows(x.shape(), N, call.attrs())?;
         let par = Par::of(x.elements());
-        Ok(smallvec::smallvec![with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             pool::avg_pool(out, x.dense_slice(), &axes, &par)
-        }))])
+        }))
+        .into())
     }
     fn vjp<const N: usize>(cx: &mut Vjp<'_>) {
         let g = cx.g();
@@ -515,9 +518,10 @@ pub(crate) static AVG_POOL_GRAD: Op = {
             )));
         }
         let par = Par::of(shape.elements());
-        Ok(smallvec::smallvec![with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float g.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             pool::avg_pool_grad(out, g.dense_slice(), &axes, &par)
-        }))])
+        }))
+        .into())
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let (u, n) = (cx.g(), cx.attrs().ints("size").len());
@@ -568,7 +572,7 @@ macro_rules! pools {
                 $(
                     $(#[$doc])*
                     pub fn $name / $try_name(&self, $($arg: $ty)?) -> Tensor {
-                        apply(&$OP, $attrs, &mut [self.into()])?.swap_remove(0).downcast()
+                        apply(&$OP, $attrs, &mut [self.into()])?.into_first().downcast()
                     }
                 )*
             }

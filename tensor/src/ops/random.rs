@@ -117,7 +117,7 @@ pub(crate) static UNIFORM: Op = Op {
             random::uniform(out, low, high, key, counter, &Par::of(n));
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -205,7 +205,7 @@ pub(crate) static NORMAL: Op = Op {
             random::normal(out, mean, std, key, counter, &Par::of(n));
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -337,7 +337,7 @@ pub(crate) static RANDINT: Op = Op {
         let mut storage = Storage::stale::<i64>(n);
         let out = &mut storage.unique_mut::<i64>().expect("a fresh buffer is unique")[..n];
         random::integers(out, low, high, key, counter, &Par::of(n));
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::I64)])
+        Ok(AnyTensor::dense(storage, shape, DType::I64).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -379,7 +379,7 @@ pub(crate) static RANDPERM: Op = Op {
         let n = shape.elements();
         let mut storage = Storage::stale::<i64>(n);
         random::permutation(&mut storage.unique_mut::<i64>().expect("a fresh buffer is unique")[..n], key, counter);
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::I64)])
+        Ok(AnyTensor::dense(storage, shape, DType::I64).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -450,7 +450,7 @@ pub(crate) static BERNOULLI: Op = Op {
         let mut storage = Storage::stale::<u8>(n);
         let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
         random::bernoulli(out, &values, key, counter, &Par::of(n));
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, p.shape().clone(), DType::Bool)])
+        Ok(AnyTensor::dense(storage, p.shape().clone(), DType::Bool).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -547,7 +547,7 @@ pub(crate) static MULTINOMIAL: Op = Op {
         let out = &mut storage.unique_mut::<i64>().expect("a fresh buffer is unique")[..n];
         let draw = if replacement { random::with_replacement } else { random::without_replacement };
         draw(out, &weights, rows, key, counter, &Par::of(weights.len() + n));
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::I64)])
+        Ok(AnyTensor::dense(storage, shape, DType::I64).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {

@@ -96,7 +96,7 @@ pub(crate) static LSTM_CELL: Op = {
                 let next = &mut next.unique_mut::<T>().expect("a fresh buffer is unique")[..n * size];
                 recurrent::lstm(h, next, [rows(&inputs[0]), rows(&inputs[1])], rows(&inputs[2]), par);
             });
-            smallvec::smallvec![h, AnyTensor::dense(next, [n, size].into(), T::DTYPE)]
+            Outputs::from([h, AnyTensor::dense(next, [n, size].into(), T::DTYPE)])
         }))
     }
     fn vjp(cx: &mut Vjp<'_>) {
@@ -135,10 +135,11 @@ pub(crate) static LSTM_CELL_GRAD: Op = {
     const NAMES: &[&str] = &["input_gates", "hidden_gates", "cell", "hidden_gradient", "cell_gradient"];
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let (n, size, inputs) = matrices(call, WIDTHS, NAMES)?;
-        Ok(smallvec::smallvec![with_dtype!(float inputs[0].dtype(), T => {
+        Ok(with_dtype!(float inputs[0].dtype(), T => {
             let [x, y, c, dh, dc] = [0, 1, 2, 3, 4].map(|i| rows::<T>(&inputs[i]));
             written::<T>(n, 5 * size, |out, par| recurrent::lstm_grad(out, [x, y], c, dh, dc, par))
-        })])
+        })
+        .into())
     }
     /// With `i, f, g, o` the gates, `t = tanh(f c + i g)` and `d = dc + dh o (1 - t^2)`, the output is
     /// `d g i', d c f', d i g', dh t o', d f`, where a dash is the derivative by what the gate is a function of. So the
@@ -204,10 +205,11 @@ pub(crate) static GRU_CELL: Op = {
     const WIDTHS: &[usize] = &[3, 3, 1];
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let (n, size, inputs) = matrices(call, WIDTHS, &["input_gates", "hidden_gates", "hidden"])?;
-        Ok(smallvec::smallvec![with_dtype!(float inputs[0].dtype(), T => {
+        Ok(with_dtype!(float inputs[0].dtype(), T => {
             let [x, y, h] = [0, 1, 2].map(|i| rows::<T>(&inputs[i]));
             written::<T>(n, size, |out, par| recurrent::gru(out, x, y, h, par))
-        })])
+        })
+        .into())
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let [x, y, h] = [0, 1, 2].map(|i| cx.input::<Float>(i));
@@ -244,10 +246,11 @@ pub(crate) static GRU_CELL_GRAD: Op = {
     const NAMES: &[&str] = &["input_gates", "hidden_gates", "hidden", "gradient"];
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let (n, size, inputs) = matrices(call, WIDTHS, NAMES)?;
-        Ok(smallvec::smallvec![with_dtype!(float inputs[0].dtype(), T => {
+        Ok(with_dtype!(float inputs[0].dtype(), T => {
             let [x, y, h, d] = [0, 1, 2, 3].map(|i| rows::<T>(&inputs[i]));
             written::<T>(n, 7 * size, |out, par| recurrent::gru_grad(out, x, y, h, d, par))
-        })])
+        })
+        .into())
     }
     /// With `r, z, n` the gates, `k` the third gate of the hidden state before `r` scales it, and
     /// `m = d (1 - z) n'`, the output is `m k r', d (h - n) z', m` for the input, the same with `m r` in the third
@@ -331,9 +334,8 @@ twin! {
         /// ```
         pub fn lstm_cell / try_lstm_cell(&self, hidden_gates: &Tensor, cell: &Tensor) -> (Tensor, Tensor) {
             let inputs = &mut [self.into(), hidden_gates.into(), cell.into()];
-            let mut outputs = apply(&LSTM_CELL, Attrs::NONE, inputs)?;
-            let cell = outputs.remove(1).downcast()?;
-            Ok((outputs.remove(0).downcast()?, cell))
+            let [hidden, cell] = apply(&LSTM_CELL, Attrs::NONE, inputs)?.into_array();
+            Ok((hidden.downcast()?, cell.downcast()?))
         }
 
         /// One time step of a gated recurrent unit after its matrix products, all in one pass: `self` `[n, 3 size]`

@@ -121,7 +121,7 @@ fn forward(call: &mut Call<'_, '_>, table: &FoldTable, empty_is_error: bool) -> 
             reduce::reduce::<T>(out, x.storage().slice(), &layout, kept, fold, &Par::of(x.elements()));
         })
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+    Ok(AnyTensor::dense(storage, shape, dtype).into())
 }
 
 /// A gradient of a reduction's output, with the reduced axes back as size 1.
@@ -201,7 +201,7 @@ pub(crate) static MEAN: Op = {
                     let sum: Tensor = apply1(&SUM, call.attrs().clone(), &mut [Arg::from(x.to_dtype(DType::F32))])?;
                     (sum / count).try_to_dtype(dtype)
                 })?;
-                return Ok(smallvec::smallvec![mean.into_any()]);
+                return Ok(mean.into_any().into());
             }
             let mut out = forward(call, &TABLE, false)?;
             let n = out[0].elements();

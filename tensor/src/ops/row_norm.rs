@@ -489,7 +489,7 @@ fn normalised(
     let mut inputs: SmallVec<[Arg<'_>; 3]> = smallvec::smallvec![x.into()];
     inputs.extend(weight.or(ones.as_ref()).map(Arg::from));
     inputs.extend(bias.map(Arg::from));
-    apply(op, attrs, &mut inputs)?.swap_remove(0).downcast()
+    apply(op, attrs, &mut inputs)?.into_first().downcast()
 }
 
 twin! {

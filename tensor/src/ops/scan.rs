@@ -163,7 +163,7 @@ pub(crate) static CUMMAX: Op = Op {
         let mut places = AnyTensor::dense(Storage::stale::<i64>(x.elements()), x.shape().clone(), DType::I64);
         let at = &mut places.storage_mut().unique_mut::<i64>().expect("a fresh buffer is unique")[..x.elements()];
         in_place!(x, |out, par| scan::cummax::<T>(out, at, sizes, par));
-        Ok(smallvec::smallvec![x, places])
+        Ok(Outputs::from([x, places]))
     },
     gradient: Gradient::Rule {
         saves: |_| Saves::NONE.and_output(1),
@@ -301,9 +301,8 @@ impl<K: Numeric> Tensor<K> {
     /// Where the other form panics.
     #[track_caller]
     pub fn try_cummax(&self, axis: isize) -> Result<(Tensor<K>, Tensor<Int>)> {
-        let mut both = apply(&CUMMAX, attrs! { axis: axis }, &mut [self.into()])?;
-        let positions = both.remove(1).downcast()?;
-        Ok((both.remove(0).downcast()?, positions))
+        let [values, positions] = apply(&CUMMAX, attrs! { axis: axis }, &mut [self.into()])?.into_array();
+        Ok((values.downcast()?, positions.downcast()?))
     }
 }
 

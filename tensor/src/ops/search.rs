@@ -96,11 +96,11 @@ pub(crate) static UNIQUE: Op = {
             (Storage::from_slice(&values), inverse, counts)
         });
         let n = [counts.len()];
-        Ok(smallvec::smallvec![
+        Ok(Outputs::from([
             AnyTensor::dense(values, n.into(), dtype),
             AnyTensor::dense(Storage::from_slice(&inverse), shape, DType::I64),
             AnyTensor::dense(Storage::from_slice(&counts), n.into(), DType::I64),
-        ])
+        ]))
     }
     Op {
         name: "unique",
@@ -177,10 +177,8 @@ impl<K: Numeric> Tensor<K> {
     /// Where the other form panics.
     #[track_caller]
     pub fn try_unique(&self) -> Result<Unique<K>> {
-        let mut all = apply(&UNIQUE, Attrs::NONE, &mut [self.into()])?;
-        let counts = all.remove(2).downcast()?;
-        let places = all.remove(1).downcast()?;
-        Ok((all.remove(0).downcast()?, places, counts))
+        let [values, places, counts] = apply(&UNIQUE, Attrs::NONE, &mut [self.into()])?.into_array();
+        Ok((values.downcast()?, places.downcast()?, counts.downcast()?))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::tensor::{AnyTensor, Tensor};
 pub(crate) static OPS: &[&Op] = &[&IDENTITY, &CONTIGUOUS, &RESHAPE, &PERMUTE, &EXPAND];
 
 pub(super) fn one(t: AnyTensor) -> Result<Outputs> {
-    Ok(smallvec::smallvec![t])
+    Ok(t.into())
 }
 
 /// The elements of `x` in a fresh dense buffer.

@@ -32,7 +32,7 @@ fn forward(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
         kernel(out, x.storage().slice(), x.layout(), axis, &softmax::par(n));
         storage
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), dtype)])
+    Ok(AnyTensor::dense(storage, x.shape().clone(), dtype).into())
 }
 
 fn samples(g: &mut Gen) -> Vec<Sample> {
@@ -114,10 +114,11 @@ fn forward_grad(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
     }
     let axis = y.shape().axis(call.attrs().int("axis"))?;
     let par = softmax::par(y.elements());
-    Ok(smallvec::smallvec![with_dtype!(float dtype, T => AnyTensor::filled::<T>(y.shape().clone(), |out| {
+    Ok(with_dtype!(float dtype, T => AnyTensor::filled::<T>(y.shape().clone(), |out| {
         let kernel = if log { softmax::log_softmax_grad } else { softmax::softmax_grad };
         kernel(out, g.dense_slice(), y.dense_slice(), &Layout::dense(y.shape().clone()), axis, &par);
-    }))])
+    }))
+    .into())
 }
 
 fn samples_grad(g: &mut Gen) -> Vec<Sample> {

@@ -55,7 +55,7 @@ pub(crate) static SORT: Op = {
         });
         let values = AnyTensor::dense(values, x.shape().clone(), dtype);
         let places = AnyTensor::dense(places, x.shape().clone(), DType::I64);
-        Ok(smallvec::smallvec![from_lanes(values, axis), from_lanes(places, axis)])
+        Ok(Outputs::from([from_lanes(values, axis), from_lanes(places, axis)]))
     }
     Op {
         name: "sort",
@@ -120,9 +120,9 @@ impl<K: Numeric> Tensor<K> {
     /// Where the other form panics.
     #[track_caller]
     pub fn try_sort(&self, axis: isize, descending: bool) -> Result<(Tensor<K>, Tensor<Int>)> {
-        let mut both = apply(&SORT, attrs! { axis: axis, descending: descending }, &mut [self.into()])?;
-        let positions = both.remove(1).downcast()?;
-        Ok((both.remove(0).downcast()?, positions))
+        let attrs = attrs! { axis: axis, descending: descending };
+        let [values, positions] = apply(&SORT, attrs, &mut [self.into()])?.into_array();
+        Ok((values.downcast()?, positions.downcast()?))
     }
 
     /// The positions along `axis` that put the elements in order: the second result of [`sort`](Self::sort).

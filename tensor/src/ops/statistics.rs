@@ -55,7 +55,7 @@ fn moments(call: &Call<'_, '_>, f: fn(f64) -> f64) -> Result<Outputs> {
     });
     let spread = found.iter().map(|m| f(m.squares / (m.count - correction).max(0.0)));
     let mean = found.iter().map(|m| if m.count > 0.0 { m.mean } else { f64::NAN });
-    Ok(smallvec::smallvec![rounded(spread, &shape, x.dtype()), rounded(mean, &shape, precise(x.dtype()))])
+    Ok(Outputs::from([rounded(spread, &shape, x.dtype()), rounded(mean, &shape, precise(x.dtype()))]))
 }
 
 /// Gives the input its part of the mean's gradient, and `slope`, where there is one, times its distances from the mean.
@@ -174,7 +174,7 @@ pub(crate) static LOGSUMEXP: Op = Op {
         let sums: Vec<ExpSum> = with_dtype!(float x.dtype(), T => {
             accumulate(ExpSum::default(), x.storage().slice::<T>(), &layout, kept, &Par::of(x.elements()))
         });
-        Ok(smallvec::smallvec![rounded(sums.iter().map(ExpSum::log), &shape, x.dtype())])
+        Ok(rounded(sums.iter().map(ExpSum::log), &shape, x.dtype()).into())
     },
     gradient: Gradient::Rule {
         saves: |_| Saves::INPUT.and_output(0),
@@ -226,7 +226,7 @@ pub(crate) static NORM: Op = {
         let powers: Vec<Powers> = with_dtype!(float x.dtype(), T => {
             accumulate(Powers::new(p), x.storage().slice::<T>(), &layout, kept, &Par::of(x.elements()))
         });
-        Ok(smallvec::smallvec![rounded(powers.iter().map(Powers::norm), &shape, x.dtype())])
+        Ok(rounded(powers.iter().map(Powers::norm), &shape, x.dtype()).into())
     }
     fn vjp(cx: &mut Vjp<'_>) {
         let (x, g, p) = (cx.input::<Float>(0), cx.g(), cx.attrs().float("p"));
@@ -298,7 +298,7 @@ pub(crate) static COUNT_NONZERO: Op = Op {
         let storage = Storage::filled(counts.len(), |out: &mut [i64]| {
             out.iter_mut().zip(&counts).for_each(|(o, c)| *o = c.0);
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, DType::I64)])
+        Ok(AnyTensor::dense(storage, shape, DType::I64).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -393,9 +393,8 @@ impl Tensor {
     #[track_caller]
     pub fn try_var_mean(&self, axes: impl IntoDims, correction: f64) -> Result<(Tensor, Tensor)> {
         let attrs = attrs! { axes: axes.into_dims(self.rank()), correction: correction };
-        let mut both = apply(&VAR, attrs, &mut [self.into()])?;
-        let mean: Tensor = both.remove(1).downcast()?;
-        Ok((both.remove(0).downcast()?, mean.try_to_dtype(self.dtype())?))
+        let [var, mean] = apply(&VAR, attrs, &mut [self.into()])?.into_array();
+        Ok((var.downcast()?, mean.downcast::<Float>()?.try_to_dtype(self.dtype())?))
     }
 }
 

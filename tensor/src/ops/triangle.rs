@@ -32,7 +32,7 @@ pub(crate) static EYE: Op = Op {
             (0..n).for_each(|i| out[i * (n + 1)] = T::from_i64(1));
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {
@@ -92,7 +92,7 @@ fn triangle(call: &mut Call<'_, '_>, lower: bool) -> Result<Outputs> {
         fill::triangle(out, rows, columns, offset, lower, &par);
         storage
     });
-    Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+    Ok(AnyTensor::dense(storage, shape, dtype).into())
 }
 
 /// Defines the operation that keeps one triangle.

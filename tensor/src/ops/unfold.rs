@@ -56,9 +56,10 @@ pub(crate) static UNFOLD: Op = Op {
         }
         let (c, shape) = sizes(x.shape(), call.attrs())?;
         let par = Par::of(shape.elements());
-        Ok(smallvec::smallvec![with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+        Ok(with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
             unfold::unfold(out, x.dense_slice(), &c, &par)
-        }))])
+        }))
+        .into())
     },
     gradient: Gradient::Rule {
         saves: |_| Saves::NONE,
@@ -122,9 +123,10 @@ pub(crate) static FOLD: Op = {
             return in_single(call, &FOLD);
         }
         let (x, par) = (dense(call.input(0).clone()), Par::of(x.elements()));
-        Ok(smallvec::smallvec![with_dtype!(precise dtype, T => AnyTensor::filled::<T>(image, |out| {
+        Ok(with_dtype!(precise dtype, T => AnyTensor::filled::<T>(image, |out| {
             unfold::fold(out, x.dense_slice(), &c, &par)
-        }))])
+        }))
+        .into())
     }
     Op {
         name: "fold",

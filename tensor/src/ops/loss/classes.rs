@@ -92,13 +92,13 @@ impl Task {
         });
         if self.reduction != Reduction::None {
             let loss = losses.iter().sum::<f64>() / self.divisor();
-            return smallvec::smallvec![full_any(Shape::scalar(), loss.into(), x.dtype())];
+            return full_any(Shape::scalar(), loss.into(), x.dtype()).into();
         }
         let storage = with_dtype!(float x.dtype(), T => {
             let stored: Vec<T> = losses.iter().map(|&l| T::from_f64(l)).collect();
             Storage::from_slice(&stored)
         });
-        smallvec::smallvec![AnyTensor::dense(storage, target.clone(), x.dtype())]
+        AnyTensor::dense(storage, target.clone(), x.dtype()).into()
     }
 
     /// The gradient of the losses of each row from that of the result: one for all where they were reduced.
@@ -223,7 +223,7 @@ pub(crate) static CROSS_ENTROPY_GRAD: Op = Op {
             cross_entropy::logits_gradient(out, x, layout, 1, &task.classes, scales, &Par::of(n));
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, x.shape().clone(), dtype)])
+        Ok(AnyTensor::dense(storage, x.shape().clone(), dtype).into())
     },
     gradient: Gradient::Rule {
         saves: |_| Saves::INPUTS,
@@ -338,7 +338,7 @@ pub(crate) static NLL_LOSS_GRAD: Op = Op {
             cross_entropy::log_gradient(out, &Layout::dense(shape.clone()), 1, &task.classes, scales);
             storage
         });
-        Ok(smallvec::smallvec![AnyTensor::dense(storage, shape, dtype)])
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     },
     gradient: Gradient::Rule {
         saves: |_| Saves::NONE.and_input(1),

@@ -226,7 +226,7 @@ impl<'a> From<&'a AnyTensor> for Arg<'a> {
 pub struct Call<'a, 'b> {
     attrs: &'a Attrs,
     inputs: &'a mut [Arg<'b>],
-    keep: Needs,
+    saves: Saves,
 }
 
 impl Call<'_, '_> {
@@ -253,13 +253,19 @@ impl Call<'_, '_> {
         self.inputs[i].tensor()
     }
 
+    /// Whether the gradient rule will read output `k`. One that callers get from no method is left out where it will not.
+    #[inline]
+    pub fn saves_output(&self, k: usize) -> bool {
+        self.saves.output(k)
+    }
+
     /// The buffer of input `i`, to write the output into: if the input was handed over, no one else shares its
     /// buffer, its gradient rule does not need it, and it is dense. The input's elements are gone then (they are in
     /// the buffer); its shape and precision remain.
     #[inline]
     pub fn reuse(&mut self, i: usize) -> Option<Storage> {
         match &mut self.inputs[i] {
-            Arg::Own(t) if !self.keep.has(i) && t.layout().is_dense() => t.take_unique_storage(),
+            Arg::Own(t) if !self.saves.input(i) && t.layout().is_dense() => t.take_unique_storage(),
             _ => None,
         }
     }
@@ -362,7 +368,7 @@ fn run(op: &'static Op, mut attrs: Attrs, inputs: &mut [Arg<'_>], at: &'static L
             }
         }
     }
-    let mut call = Call { attrs: &attrs, inputs, keep: saves.inputs };
+    let mut call = Call { attrs: &attrs, inputs, saves };
     match catch_unwind(AssertUnwindSafe(|| (op.forward)(&mut call))).unwrap_or_else(out_of_memory) {
         Ok(mut outputs) => {
             outputs.iter_mut().for_each(|out| out.place(op.name, at));

@@ -76,12 +76,12 @@ impl AnyTensor {
     }
 
     /// A dense tensor over a fresh buffer, whose elements may be any.
-    fn stale(shape: Shape, dtype: DType) -> AnyTensor {
+    pub(crate) fn stale(shape: Shape, dtype: DType) -> AnyTensor {
         AnyTensor::dense(Storage::stale_bytes(shape.elements() * dtype.size()), shape, dtype)
     }
 
     /// The elements of a dense tensor that no one shares yet.
-    fn fresh_slice<T: Element>(&mut self) -> &mut [T] {
+    pub(crate) fn fresh_slice<T: Element>(&mut self) -> &mut [T] {
         let n = self.elements();
         &mut self.0.storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n]
     }

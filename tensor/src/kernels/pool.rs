@@ -95,6 +95,7 @@ fn lines([deep, high, wide]: &[Axis; 3], d: Span, h: Span) -> impl Iterator<Item
 /// The lines along the last axis that the windows of a row meet.
 struct Lines {
     first: usize,
+    last: usize,
     count: usize,
     /// How many of them follow one another, and how far apart they are.
     high: usize,
@@ -119,14 +120,18 @@ impl Lines {
 fn rows(axes: &[Axis; 3]) -> Vec<Lines> {
     let [deep, high, wide] = axes;
     let (across, up) = (high.size * wide.size * deep.step, wide.size * high.step);
-    let row = |d: &Span, h: &Span| Lines {
-        first: (d.start * high.size + h.start) * wide.size,
-        count: d.len * h.len,
-        high: h.len,
-        up,
-        groups: d.len,
-        across,
-        counted: d.counted * h.counted,
+    let row = |d: &Span, h: &Span| {
+        let first = (d.start * high.size + h.start) * wide.size;
+        Lines {
+            first,
+            last: first + (d.len * across + h.len * up).saturating_sub(across + up),
+            count: d.len * h.len,
+            high: h.len,
+            up,
+            groups: d.len,
+            across,
+            counted: d.counted * h.counted,
+        }
     };
     deep.spans.iter().flat_map(|d| high.spans.iter().map(move |h| row(d, h))).collect()
 }
@@ -185,8 +190,19 @@ impl<C: Element> Sorted<C> {
 
 /// The largest element of each window, and where in its plane it lies: the first of equals, and NaN before all.
 ///
-/// Each window holds at least one element.
-pub fn max_pool<T>(out: &mut [T], places: &mut [i32], x: &[T], axes: &[Axis; 3], par: &Par)
+/// Each window holds at least one element. Places that are not asked for are not found.
+pub fn max_pool<T>(out: &mut [T], places: Option<&mut [i32]>, x: &[T], axes: &[Axis; 3], par: &Par)
+where
+    T: Element<Compute: Precise>,
+{
+    match places {
+        Some(places) => max_pool_of::<T, true>(out, places, x, axes, par),
+        None => max_pool_of::<T, false>(out, &mut [], x, axes, par),
+    }
+}
+
+/// [`max_pool`], with places or without.
+fn max_pool_of<T, const PLACES: bool>(out: &mut [T], places: &mut [i32], x: &[T], axes: &[Axis; 3], par: &Par)
 where
     T: Element<Compute: Precise>,
 {
@@ -196,14 +212,16 @@ where
     par.chunks_mut(out, each * positions, |task, out| {
         let start = task * each * positions;
         // SAFETY: each task writes the places of its own planes.
-        let places = unsafe { places.range(start..start + out.len()) };
+        let places = unsafe { places.range(if PLACES { start..start + out.len() } else { 0..0 }) };
         let x = &x[task * each * pixels..][..out.len() / positions * pixels];
-        in_compute([out], [x], |[out], [x]| simd::run(MaxPool { out, places, x, axes, pixels, positions }));
+        in_compute([out], [x], |[out], [x]| {
+            simd::run(MaxPool::<_, PLACES> { out, places, x, axes, pixels, positions });
+        });
     });
 }
 
 /// Some planes of [`max_pool`].
-struct MaxPool<'a, C> {
+struct MaxPool<'a, C, const PLACES: bool> {
     out: &'a mut [C],
     places: &'a mut [i32],
     x: &'a [C],
@@ -212,22 +230,26 @@ struct MaxPool<'a, C> {
     positions: usize,
 }
 
-impl<C: Precise + Element> Loop for MaxPool<'_, C> {
+impl<C: Precise + Element, const PLACES: bool> Loop for MaxPool<'_, C, PLACES> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
         let MaxPool { out, places, x, axes, pixels, positions } = self;
         let wide = &axes[2];
         let width = wide.spans.len();
-        let planes = out.chunks_mut(positions).zip(places.chunks_mut(positions)).zip(x.chunks(pixels));
+        let planes = out.len() / positions;
         let Some(window) = wide.window else {
-            for ((out, places), x) in planes {
+            for plane in 0..planes {
+                let x = &x[plane * pixels..][..pixels];
                 for_rows(axes, |row, d, h| {
-                    let row = row * width..(row + 1) * width;
-                    for (span, (out, place)) in wide.spans.iter().zip(out[row.clone()].iter_mut().zip(&mut places[row]))
-                    {
-                        (*out, *place) =
-                            largest(x, lines(axes, d, h).map(|line| line + span.start), wide.step, span.len);
+                    for (o, span) in wide.spans.iter().enumerate() {
+                        let to = plane * positions + row * width + o;
+                        let starts = lines(axes, d, h).map(|line| line + span.start);
+                        let (best, place) = largest(x, starts, wide.step, span.len);
+                        out[to] = best;
+                        if PLACES {
+                            places[to] = place;
+                        }
                     }
                 });
             }
@@ -235,13 +257,19 @@ impl<C: Precise + Element> Loop for MaxPool<'_, C> {
         };
         let rows = rows(axes);
         if window.in_pairs() && width >= 4 {
-            for ((out, places), x) in planes {
-                let results = out.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
-                for ((out, places), lines) in results.zip(&rows) {
+            for plane in 0..planes {
+                let x = &x[plane * pixels..];
+                for (row, lines) in rows.iter().enumerate() {
+                    let to = plane * positions + row * width;
+                    let (out, places) = (&mut out[to..], if PLACES { &mut places[to..] } else { &mut [][..] });
+                    // Windows behind the end of a row may be anything: the next row comes after them.
+                    let room = out.len().min((x.len() - lines.last) / 2);
                     match width {
-                        ..8 => largest_of_pairs::<C, 4>(out, places, x, lines),
-                        8..SIDE => largest_of_pairs::<C, 8>(out, places, x, lines),
-                        _ => largest_of_pairs::<C, SIDE>(out, places, x, lines),
+                        ..8 if width <= 4 || room < 8 => largest_of_pairs::<C, 4, PLACES>(out, places, width, x, lines),
+                        ..SIDE if width <= 8 || room < SIDE => {
+                            largest_of_pairs::<C, 8, PLACES>(out, places, width, x, lines);
+                        }
+                        _ => largest_of_pairs::<C, SIDE, PLACES>(out, places, width, x, lines),
                     }
                 }
             }
@@ -254,9 +282,10 @@ impl<C: Precise + Element> Loop for MaxPool<'_, C> {
         // Where windows begin, and where the first element that they show is.
         let starts: Vec<i32> = (0..side).map(|o| (o * window.stride) as i32 - window.padding as i32).collect();
         let firsts: Vec<i32> = (0..side).map(|o| wide.spans.get(o).map_or(0, |s| s.start as i32)).collect();
-        for ((out, places), x) in planes {
-            let results = out.chunks_exact_mut(width).zip(places.chunks_exact_mut(width));
-            for ((out, places), lines) in results.zip(&rows) {
+        for plane in 0..planes {
+            let x = &x[plane * pixels..][..pixels];
+            for (row, lines) in rows.iter().enumerate() {
+                let to = plane * positions + row * width;
                 best.fill(least);
                 let top = lines.first as i32;
                 place.iter_mut().zip(&firsts).for_each(|(p, f)| *p = f + top);
@@ -268,8 +297,10 @@ impl<C: Precise + Element> Loop for MaxPool<'_, C> {
                         raise(&mut best, &mut place, line.met(k), &starts, shift);
                     }
                 }
-                out.copy_from_slice(&best[..width]);
-                places.copy_from_slice(&place[..width]);
+                out[to..to + width].copy_from_slice(&best[..width]);
+                if PLACES {
+                    places[to..to + width].copy_from_slice(&place[..width]);
+                }
             }
         }
     }
@@ -291,27 +322,41 @@ fn better_of<C: Precise>((best, place): (C, i32), (met, there): (C, i32)) -> (C,
     (select_unpredictable(better, met, best), select_unpredictable(better, there, place))
 }
 
-/// A row of windows two positions wide that lie side by side, straight from the lines: `W` windows at a time. The last
-/// of them reach back over those before, so that none is left over.
+/// A row of `width` windows two positions wide that lie side by side, straight from the lines: `W` windows at a time. The
+/// last of them reach back over those before, so that none is left over, or behind the row where that is shorter.
 #[inline(always)]
-fn largest_of_pairs<C, const W: usize>(out: &mut [C], places: &mut [i32], x: &[C], lines: &Lines)
-where
+fn largest_of_pairs<C, const W: usize, const PLACES: bool>(
+    out: &mut [C],
+    places: &mut [i32],
+    width: usize,
+    x: &[C],
+    lines: &Lines,
+) where
     C: Precise + Element,
 {
-    for from in (0..out.len()).step_by(W) {
-        let from = from.min(out.len() - W);
+    for from in (0..width).step_by(W) {
+        let from = from.min(width.saturating_sub(W));
         let first = lines.first + 2 * from;
         let (mut best, mut place) = larger_of_pairs::<C, W>(x, first);
-        for group in (first..).step_by(lines.across).take(lines.groups) {
-            for at in (group..).step_by(lines.up).take(lines.high).skip((group == first) as usize) {
-                let (met, there) = larger_of_pairs::<C, W>(x, at);
-                for l in 0..W {
-                    (best[l], place[l]) = better_of((best[l], place[l]), (met[l], there[l]));
+        // Counted by hand: chains of iterators stay calls, between which registers are saved.
+        let mut group = first;
+        for _ in 0..lines.groups {
+            let mut at = group;
+            for _ in 0..lines.high {
+                if at != first {
+                    let (met, there) = larger_of_pairs::<C, W>(x, at);
+                    for l in 0..W {
+                        (best[l], place[l]) = better_of((best[l], place[l]), (met[l], there[l]));
+                    }
                 }
+                at += lines.up;
             }
+            group += lines.across;
         }
         out[from..from + W].copy_from_slice(&best);
-        places[from..from + W].copy_from_slice(&place);
+        if PLACES {
+            places[from..from + W].copy_from_slice(&place);
+        }
     }
 }
 
@@ -518,7 +563,7 @@ mod tests {
     /// Pairs are pooled straight from the lines: the first of equals, and the first NaN before all.
     #[test]
     fn pairs_are_windows() {
-        for (high, wide) in [(2, 8), (5, 9), (4, 15), (7, 17), (6, 31), (4, 32), (3, 71)] {
+        for (high, wide) in [(2, 8), (5, 9), (4, 15), (7, 17), (6, 25), (6, 31), (4, 32), (3, 71)] {
             let mut x: Vec<f32> = (0..3 * high * wide).map(|i| (i * 7 % 5) as f32).collect();
             x.iter_mut().step_by(13).for_each(|v| *v = f32::NAN);
             x[..wide].fill(f32::NEG_INFINITY);
@@ -526,7 +571,10 @@ mod tests {
             let axes = [Window::NONE, window(high), window(wide)].map(|w| Axis::sliding(&w, true));
             let (pixels, positions) = plane(&axes);
             let (mut out, mut places) = (vec![0.0; 3 * positions], vec![0; 3 * positions]);
-            max_pool(&mut out, &mut places, &x, &axes, &Par::sequential());
+            max_pool(&mut out, Some(&mut places), &x, &axes, &Par::sequential());
+            let mut alone = vec![0.0; out.len()];
+            max_pool(&mut alone, None, &x, &axes, &Par::sequential());
+            assert!(alone.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "without places: {high}x{wide}");
             for (i, (&found, &place)) in out.iter().zip(&places).enumerate() {
                 let x = &x[i / positions * pixels..][..pixels];
                 let first = i % positions / (wide / 2) * 2 * wide + i % (wide / 2) * 2;

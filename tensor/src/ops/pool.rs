@@ -221,7 +221,8 @@ fn misuses<const N: usize, const ADAPTIVE: bool>() -> Vec<Misuse> {
     ]
 }
 
-/// The maximum over windows along `N` axes. Its second output is where in each plane the largest elements lie.
+/// The maximum over windows along `N` axes. Its second output, where the gradient rule will read it, is where in each
+/// plane the largest elements lie.
 const fn max_pool<const N: usize, const ADAPTIVE: bool>(name: &'static str) -> Op {
     fn forward<const N: usize>(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let x = dense(call.input(0).clone());
@@ -231,11 +232,10 @@ const fn max_pool<const N: usize, const ADAPTIVE: bool>(name: &'static str) -> O
             return Err(Error::new("a plane has more than 2147483647 elements").kind_of(ErrorKind::Value));
         }
         let par = Par::of(x.elements());
-        let mut places = None;
-        let out = with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape.clone(), |out| {
-            places = Some(AnyTensor::filled(shape, |places| {
-                pool::max_pool(out, places, x.dense_slice(), &axes, &par);
-            }));
+        let mut places = call.saves_output(1).then(|| AnyTensor::stale(shape.clone(), DType::I32));
+        let out = with_dtype!(float x.dtype(), T => AnyTensor::filled::<T>(shape, |out| {
+            let places = places.as_mut().map(AnyTensor::fresh_slice);
+            pool::max_pool(out, places, x.dense_slice(), &axes, &par);
         }));
         Ok([Some(out), places].into_iter().flatten().collect())
     }

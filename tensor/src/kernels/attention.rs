@@ -11,8 +11,11 @@ use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::softmax::exponentials_and_sum;
 use crate::par::{Par, SharedMut};
 
-/// Rows of queries that are worked on at once.
+/// Most rows of queries that are worked on at once.
 const ROWS: usize = 64;
+
+/// Least rows, where there are so many.
+const LEAST_ROWS: usize = 16;
 
 /// Keys that are worked on at once.
 const KEYS: usize = 512;
@@ -45,6 +48,12 @@ impl Sizes {
     /// Multiply-adds of the whole.
     pub fn work(&self) -> usize {
         [self.rows, self.keys, self.width + self.values].iter().fold(self.heads, |w, &n| w.saturating_mul(n))
+    }
+
+    /// Rows that are worked on at once: fewer where rows see few keys, since what a block computes above the diagonal is for
+    /// nothing.
+    fn block(&self) -> usize {
+        if self.causal { (self.keys / 4).next_multiple_of(LEAST_ROWS).clamp(LEAST_ROWS, ROWS) } else { ROWS }
     }
 
     /// The keys that rows below `end` see.
@@ -201,12 +210,13 @@ pub fn attention<T: Precise + Product>(
     s: &Sizes,
     par: &Par,
 ) {
-    let blocks = s.rows.div_ceil(ROWS);
+    let most = s.block();
+    let blocks = s.rows.div_ceil(most);
     let (out, log_sums) = (SharedMut::new(out), SharedMut::new(log_sums));
-    let scratch = || vec![T::zero(); ROWS.min(s.rows) * KEYS.min(s.keys)];
+    let scratch = || vec![T::zero(); most.min(s.rows) * KEYS.min(s.keys)];
     par.for_each_with(s.heads * blocks, scratch, |scratch, task| {
-        let (head, row) = (task / blocks, task % blocks * ROWS);
-        let rows = ROWS.min(s.rows - row);
+        let (head, row) = (task / blocks, task % blocks * most);
+        let rows = most.min(s.rows - row);
         let range = head * s.rows + row..head * s.rows + row + rows;
         // SAFETY: each task writes its own rows of its own head.
         let out = unsafe { out.range(range.start * s.values..range.end * s.values) };
@@ -268,7 +278,8 @@ pub fn attention_grad<T: Precise + Product>(
     s: &Sizes,
     par: &Par,
 ) {
-    let (blocks, owners) = (s.rows.div_ceil(ROWS), s.heads / s.group.max(1));
+    let most = s.block();
+    let (blocks, owners) = (s.rows.div_ceil(most), s.heads / s.group.max(1));
     let per_part = blocks.div_ceil(TASKS.div_ceil(owners.max(1)).min(blocks.max(1))).max(1);
     let parts = blocks.div_ceil(per_part).max(1);
     // The first part is summed in place.
@@ -278,8 +289,7 @@ pub fn attention_grad<T: Precise + Product>(
     {
         let (dq, dk, dv) = (SharedMut::new(dq), SharedMut::new(dk), SharedMut::new(dv));
         let (more_k, more_v) = (SharedMut::new(more_k), SharedMut::new(more_v));
-        let most = ROWS.min(s.rows) * KEYS.min(s.keys);
-        let scratch = || [vec![T::zero(); most], vec![T::zero(); most]];
+        let scratch = || [(); 2].map(|()| vec![T::zero(); most.min(s.rows) * KEYS.min(s.keys)]);
         par.for_each_with(owners * parts, scratch, |[p, d], task| {
             let (owner, part) = (task / parts, task % parts);
             let pick = |first, more, all| if part == 0 { (first, 0) } else { (more, (part - 1) * all) };
@@ -290,8 +300,8 @@ pub fn attention_grad<T: Precise + Product>(
             dk.fill(T::zero());
             dv.fill(T::zero());
             for head in owner * s.group..(owner + 1) * s.group {
-                for row in (part * per_part..blocks.min((part + 1) * per_part)).map(|block| block * ROWS) {
-                    let rows = ROWS.min(s.rows - row);
+                for row in (part * per_part..blocks.min((part + 1) * per_part)).map(|block| block * most) {
+                    let rows = most.min(s.rows - row);
                     let range = head * s.rows + row..head * s.rows + row + rows;
                     // SAFETY: each task writes the rows of its own part of its own heads of queries.
                     let dq = unsafe { dq.range(range.start * s.width..range.end * s.width) };

@@ -221,8 +221,10 @@ impl Case {
                 ));
             }
         }
-        if outputs.len() < self.outputs.len() {
-            failures.push(format!("{}: {} outputs", self.place, outputs.len()));
+        // Where the largest elements lie only a gradient rule reads, so it is not found where none will.
+        let for_rules = self.name.contains("max_pool") && !outputs[0].is_tracked();
+        if outputs.len() < if for_rules { 1 } else { self.outputs.len() } {
+            failures.push(format!("{} {how}: {} outputs", self.place, outputs.len()));
         }
     }
 }
@@ -291,6 +293,7 @@ fn gradients_agree() {
         let inputs: Vec<AnyTensor> = tracked.collect();
         let mut args: Vec<Arg<'_>> = inputs.iter().map(Arg::Ref).collect();
         let outputs = case.call(&mut args).unwrap_or_else(|e| panic!("{e}"));
+        case.check("tracked", DType::F64, &outputs, &mut failures);
         let first = outputs[0].float().expect("floats");
         let cotangent = Tensor::from_vec(weights(first.elements()), first.shape());
         let grads = first.backward_with(Backward::new().cotangent(&cotangent));

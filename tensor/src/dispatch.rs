@@ -215,6 +215,7 @@ impl<'a> From<&'a AnyTensor> for Arg<'a> {
 ///     assert!(!call.is_empty() && call.attrs().get("axis").is_none());
 ///     assert_eq!(call.same_dtype()?, call.same_dtype_of([0])?);
 ///     assert!(call.reuse(0).is_none()); // it was lent, not handed over
+///     assert!(!call.saves_output(1)); // nothing is recorded
 ///     Ok([call.input(call.len() - 1).clone()].into_iter().collect())
 /// }
 /// static LAST: LazyLock<Op> = LazyLock::new(|| Op { name: "last", forward, ..*registry::find("maximum").unwrap() });

@@ -42,13 +42,14 @@ impl Outputs {
         }
     }
 
-    /// All of them, for a caller who knows how many there are.
+    /// The first `N` of them.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are fewer.
     #[inline]
     pub fn into_array<const N: usize>(self) -> [AnyTensor; N] {
-        self.into_iter().collect::<Vec<_>>().try_into().expect("as many outputs as the operation has")
+        let mut tensors = self.into_iter();
+        std::array::from_fn(|_| tensors.next().expect("as many outputs as are asked for"))
     }
 }
 

@@ -103,15 +103,18 @@ pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64],
 /// `x = f(x)` over dense elements.
 pub fn map_in_place<T: Element>(x: &mut [T], numbers: &[f64], f: Block<T::Compute>, par: &Par) {
     par.chunks_mut(x, GRAIN, |_, part| {
-        let mut up = [T::Compute::default(); BLOCK];
-        let mut down = [T::Compute::default(); BLOCK];
+        let (mut up, mut down) = (Stretch::new(), Stretch::new());
         for x in part.chunks_mut(BLOCK) {
-            let n = x.len();
-            up.iter_mut().zip(&*x).for_each(|(u, &v)| *u = v.up());
+            up.clear();
             match T::direct_mut(x) {
-                Some(x) => f(x, &up[..n], numbers),
+                Some(x) => {
+                    up.extend_from_slice(x);
+                    f(x, &up, numbers);
+                }
                 None => {
-                    f(&mut down[..n], &up[..n], numbers);
+                    up.extend(x.iter().map(|v| v.up()));
+                    down.resize(x.len(), T::Compute::default());
+                    f(&mut down, &up, numbers);
                     x.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
                 }
             }

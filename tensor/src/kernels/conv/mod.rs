@@ -8,6 +8,7 @@
 //! channels is a matrix product that is folded together ([`fold`]). A kernel that looks at single pixels is a matrix
 //! product as it is.
 
+mod channels_last;
 mod depthwise;
 mod fold;
 mod lattice;
@@ -159,6 +160,9 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     {
         return;
     }
+    if channels_last::takes::<T>(c, c.channels, c.filters) {
+        return channels_last::conv(out, x, w, bias, c, par);
+    }
     let lattice = Lattice::new(c);
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
     let p = Parts { count: parts, groups: c.groups, channels: c.channels, pixels: c.pixels() };
@@ -210,6 +214,9 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         && winograd::conv(x, g, (w, true), bias.and_then(singles), &turned, side, par)
     {
         return;
+    }
+    if channels_last::takes::<T>(c, c.filters, c.channels) {
+        return channels_last::transposed(x, g, w, bias, c, par);
     }
     let [_, high, wide] = c.windows.each_ref().map(|w| w.size);
     let steps = [high * wide, wide, 1];

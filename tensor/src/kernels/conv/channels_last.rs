@@ -1,0 +1,349 @@
+//! Convolutions with a stride, over images laid out with their channels side by side.
+//!
+//! Where windows are strides apart, outputs that are neighbours see pixels that are none, and rows are short: registers of
+//! outputs ([`sweep`](super::sweep)) need a copy for each phase of the stride, and are filled poorly. Here registers hold
+//! filters instead. With the channels of a pixel side by side, what a row of the kernel sees is one line, wherever the
+//! window stands, so that a product reads windows as its left operand without a copy of each; the weights are its right
+//! one, and each output has a row of the result, which is turned in the end.
+//!
+//! The order of elements is that of E. Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD
+//! Architectures", SC 2018, arXiv:1808.05567, without their blocks of channels.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::sweep::Place;
+use super::{Conv, Sums};
+use crate::kernels::gemm::blocked::strips;
+use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Shift, Target, Tiled};
+use crate::kernels::operand::copy_run;
+use crate::kernels::scratch::Scratch;
+use crate::kernels::transpose::transpose;
+use crate::kernels::window::Window;
+use crate::par::{Par, SharedMut};
+
+/// Elements of an image that are laid out at a time, so that they stay in the second cache.
+const CELLS: usize = 1 << 16;
+
+/// Weights of a panel that are read at a time: they come from the second cache, too.
+const WEIGHTS: usize = 1 << 16;
+
+/// Fewest channels: of fewer, what a row of the kernel sees is too short, and takes longer to lay out.
+const CHANNELS: usize = 8;
+
+/// The number of tasks for each thread below which filters are shared out, too.
+const TASKS: usize = 4;
+
+/// What the windows along one axis see.
+struct Axis {
+    /// Positions of the input.
+    size: usize,
+    outputs: usize,
+    /// Where output 0 sees its first position, which may be in the padding, and how far it is to that of the next output.
+    first: isize,
+    step: usize,
+    /// The kernel's positions in the order of what they see, which are neighbours.
+    taps: SmallVec<[usize; 8]>,
+}
+
+impl Axis {
+    /// The axis of a convolution.
+    fn new(w: &Window) -> Axis {
+        let first = -(w.padding as isize);
+        Axis { size: w.size, outputs: w.output, first, step: w.stride, taps: (0..w.kernel).collect() }
+    }
+
+    /// The axis of its gradient with respect to the input, for the positions `x`, `x + stride`, ..: they see outputs.
+    fn transposed(w: &Window, x: usize) -> Axis {
+        let (stride, at) = (w.stride as isize, |k: usize| (x + w.padding) as isize - k as isize);
+        let taps: SmallVec<[usize; 8]> = (0..w.kernel).rev().filter(|&k| at(k) % stride == 0).collect();
+        let first = taps.first().map_or(0, |&k| at(k) / stride);
+        Axis { size: w.output, outputs: (w.size - x).div_ceil(w.stride), first, step: 1, taps }
+    }
+
+    /// Cells from one output to the next: what no window sees is not laid out.
+    fn pitch(&self) -> usize {
+        self.step.min(self.taps.len())
+    }
+
+    /// Cells that some outputs see.
+    fn cells(&self, outputs: usize) -> usize {
+        (outputs - 1) * self.pitch() + self.taps.len()
+    }
+
+    /// The position that a cell shows, where that is none of the padding.
+    fn position(&self, cell: usize) -> Option<usize> {
+        let at = self.first + (cell / self.pitch() * self.step + cell % self.pitch()) as isize;
+        usize::try_from(at).ok().filter(|&at| at < self.size)
+    }
+}
+
+/// Whether this is the quickest way to sum over so many channels of each group for so many of the results.
+pub fn takes<T: Tiled>(c: &Conv, channels: usize, columns: usize) -> bool {
+    let strided = c.windows.iter().any(|w| w.stride > 1) && c.windows.iter().all(|w| w.dilation == 1);
+    // Fewer columns would leave most of a register empty.
+    strided && channels >= CHANNELS && 2 * columns >= T::tiles().lanes
+}
+
+/// `out = conv(x, w) + bias`, all dense.
+pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
+    let (taps, area) = (c.taps(), c.area());
+    let s = Sizes { channels: c.channels, columns: c.filters, pixels: c.pixels(), c };
+    let weights = s.turned(taps, par, |to, width, group, columns: Range<usize>| {
+        let w = &w[(group * c.filters + columns.start) * taps..];
+        transpose(to, width, w, taps, columns.len(), taps);
+    });
+    let axes = c.windows.each_ref().map(Axis::new);
+    let weights = s.packed(&weights, taps, &axes, |tap, channel| channel * area + tap, par);
+    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let to = Place { elements: c.positions(), first: 0, steps: [high * wide, wide, 1] };
+    s.run(&SharedMut::new(out), x, &weights, bias, &axes, &to, par);
+}
+
+/// `x = conv_transposed(g, w) + bias`, all dense.
+pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
+    let (area, rows) = (c.area(), c.area() * c.filters);
+    let s = Sizes { channels: c.filters, columns: c.channels, pixels: c.positions(), c };
+    let weights = s.turned(rows, par, |to, width, group, columns: Range<usize>| {
+        for f in 0..c.filters {
+            let w = &w[((group * c.filters + f) * c.channels + columns.start) * area..];
+            transpose(&mut to[f * width..], c.filters * width, w, area, columns.len(), area);
+        }
+    });
+    let [deep, high, wide] = c.windows.each_ref().map(|w| w.stride.min(w.size));
+    let [_, rows_of_x, row] = c.windows.each_ref().map(|w| w.size);
+    let (steps, x) = ([rows_of_x * row, row, 1], SharedMut::new(x));
+    // Positions of the input whose distance is a multiple of the stride see the same positions of the kernel.
+    for phase in 0..deep * high * wide {
+        let first = [phase / (high * wide), phase / wide % high, phase % wide];
+        let axes = [0, 1, 2].map(|i| Axis::transposed(&c.windows[i], first[i]));
+        let weights = s.packed(&weights, rows, &axes, |tap, f| tap * c.filters + f, par);
+        let start = first.iter().zip(steps).map(|(at, step)| at * step).sum();
+        let steps = [0, 1, 2].map(|i| c.windows[i].stride.saturating_mul(steps[i]));
+        s.run(&x, g, &weights, bias, &axes, &Place { elements: c.pixels(), first: start, steps }, par);
+    }
+}
+
+/// The sizes of a convolution, or of its transposed one.
+struct Sizes<'a> {
+    /// Channels of a group that are summed over, and those of the results.
+    channels: usize,
+    columns: usize,
+    /// Elements of a plane of what is summed over.
+    pixels: usize,
+    c: &'a Conv,
+}
+
+impl Sizes<'_> {
+    /// Columns of a panel, and how many panels a group has.
+    fn panels<T: Tiled>(&self) -> (usize, usize) {
+        let wide = T::tiles().panel(self.columns);
+        (wide, self.columns.div_ceil(wide))
+    }
+
+    /// The columns of a panel, and how many lanes they take.
+    fn panel<T: Tiled>(&self, number: usize) -> (Range<usize>, usize) {
+        let (wide, _) = self.panels::<T>();
+        let columns = number * wide..self.columns.min((number + 1) * wide);
+        let width = columns.len().next_multiple_of(T::tiles().lanes);
+        (columns, width)
+    }
+
+    /// The weights of each panel of each group, a row for each position of the kernel and channel in any order.
+    /// `turn` writes them, rows so far apart, for a group and columns.
+    fn turned<T: Sums>(
+        &self,
+        rows: usize,
+        par: &Par,
+        turn: impl Fn(&mut [T], usize, usize, Range<usize>) + Sync,
+    ) -> Scratch<T> {
+        let (wide, panels) = self.panels::<T>();
+        let mut turned = Scratch::new(self.c.groups * panels * rows * wide);
+        par.chunks_mut(&mut turned, rows * wide, |i, to| {
+            let (columns, width) = self.panel::<T>(i % panels);
+            if columns.len() < width {
+                to.fill(T::default());
+            }
+            turn(to, width, i / panels, columns);
+        });
+        turned
+    }
+
+    /// The rows of [`turned`](Self::turned) in the order that windows see: `row` says which is that of a position of the
+    /// kernel and a channel.
+    fn packed<T: Sums>(
+        &self,
+        turned: &[T],
+        rows: usize,
+        axes: &[Axis; 3],
+        row: impl Fn(usize, usize) -> usize,
+        par: &Par,
+    ) -> Scratch<T> {
+        let (wide, panels) = self.panels::<T>();
+        let [_, high, across] = self.c.windows.each_ref().map(|w| w.kernel);
+        let mut order = Vec::with_capacity(rows);
+        for d in &axes[0].taps {
+            for h in &axes[1].taps {
+                for w in &axes[2].taps {
+                    order.extend((0..self.channels).map(|channel| row((d * high + h) * across + w, channel)));
+                }
+            }
+        }
+        let mut packed = Scratch::new(self.c.groups * panels * order.len() * wide);
+        par.chunks_mut(&mut packed, order.len() * wide, |i, to| {
+            let (from, (_, width)) = (&turned[i * rows * wide..], self.panel::<T>(i % panels));
+            for (to, row) in to.chunks_exact_mut(width).zip(&order) {
+                to.copy_from_slice(&from[row * width..][..width]);
+            }
+        });
+        packed
+    }
+
+    /// Sums for all images and groups, at the places given; the others stay.
+    #[allow(clippy::too_many_arguments)] // operands, what is made of them, and where it goes
+    fn run<T: Sums>(
+        &self,
+        out: &SharedMut<'_, T>,
+        x: &[T],
+        weights: &[T],
+        bias: Option<&[T]>,
+        axes: &[Axis; 3],
+        to: &Place,
+        par: &Par,
+    ) {
+        let ([deep, high, across], [slices, lines, taps]) =
+            (axes.each_ref().map(|axis| axis.outputs), axes.each_ref().map(|axis| axis.taps.len()));
+        if deep * high * across == 0 {
+            return;
+        }
+        let (tiles, (wide, panels), parts) = (T::tiles(), self.panels::<T>(), self.c.images * self.c.groups);
+        // What a row of the kernel sees, and cells of a row and of what a slice's row of outputs goes on by.
+        let (depth, seen) = (taps * self.channels, slices * lines * taps * self.channels);
+        let row = if seen == 0 { 0 } else { axes[2].cells(across) * self.channels };
+        let bands = high.div_ceil((CELLS / (slices * axes[1].pitch() * row).max(1)).clamp(1, high));
+        let rows = high.div_ceil(bands);
+        let bands = high.div_ceil(rows);
+        let slice = if seen == 0 { 0 } else { axes[1].cells(rows) * row };
+        let starts: Vec<usize> = (0..rows * across)
+            .map(|o| o / across * axes[1].pitch() * row + o % across * axes[2].pitch() * self.channels)
+            .collect();
+        let mut each = panels;
+        while each > 1 && parts * deep * bands * panels.div_ceil(each) < TASKS * par.threads() {
+            each = each.div_ceil(2);
+        }
+        let shares = panels.div_ceil(each);
+        let (tasks, sums, own) = (parts * deep * bands * shares, rows * across * wide, slices * slice);
+        let own = own + 2 * sums;
+        let mut scratch = Scratch::<T>::new(par.threads().min(tasks) * own);
+        par.for_each_in(tasks, &mut scratch, own, |own, task| {
+            let (share, band, z, part) =
+                (task % shares, task / shares % bands, task / (shares * bands) % deep, task / (shares * bands * deep));
+            let (top, group) = (band * rows, part % self.c.groups);
+            let count = rows.min(high - top) * across;
+            let (cells, more) = own.split_at_mut(slices * slice);
+            let (sums, turned) = more.split_at_mut(sums);
+            if seen > 0 {
+                let x = &x[part * self.channels * self.pixels..][..self.channels * self.pixels];
+                for (k, cells) in cells.chunks_exact_mut(slice).enumerate() {
+                    let z = axes[0].position(z * axes[0].pitch() + k);
+                    for (k, cells) in cells.chunks_exact_mut(row).enumerate() {
+                        let y = axes[1].position(top * axes[1].pitch() + k);
+                        self.lay_out(cells, x, z.zip(y).map(|(z, y)| (z * axes[1].size + y) * axes[2].size), &axes[2]);
+                    }
+                }
+            }
+            let runs = runs(&starts[..count], tiles.rows, wide);
+            for panel in share * each..panels.min((share + 1) * each) {
+                let (columns, width) = self.panel::<T>(panel);
+                let weights = &weights[(group * panels + panel) * seen * wide..][..seen * width];
+                if seen == 0 {
+                    sums.fill(T::default());
+                }
+                // So many rows of the kernel at a time that their weights stay near.
+                let most = (WEIGHTS / (depth * width).max(1)).clamp(1, lines.max(1));
+                for (k, h) in (0..slices).flat_map(|k| (0..lines).step_by(most).map(move |h| (k, h))) {
+                    let segments = most.min(lines - h);
+                    let inner = Inner { depth, segments, steps: [row, depth * width], parts: 1 };
+                    let plus = if (k, h) == (0, 0) { Plus::Nothing } else { Plus::Target };
+                    let (from, right) = (k * slice + h * row, &weights[(k * lines + h) * depth * width..]);
+                    assert!(from + starts[count - 1] + (segments - 1) * row + depth <= cells.len());
+                    assert!(segments * depth * width <= right.len() && (count - 1) * wide + width <= sums.len());
+                    for (first, height, shifts) in &runs {
+                        let cell = cells[from..].as_ptr();
+                        let left = Left::new(*height, |j| cell.wrapping_add(starts[first + j]));
+                        // SAFETY: outputs have ascending starts, from the last of which on cells are as many as was just
+                        // found, as are weights, in whole registers, and sums.
+                        unsafe {
+                            let start = sums.as_mut_ptr().add(first * wide);
+                            let (registers, widths) = (tiles.in_line(), tiles.widths(width));
+                            let to = Target { start, stride: wide, registers, widths, plus };
+                            let right = Right::Strided(right.as_ptr(), width);
+                            (tiles.run)(*height, width / tiles.lanes, &inner, &left, &right, &to, shifts);
+                        }
+                    }
+                }
+                transpose(turned, count, sums, wide, count, columns.len());
+                for (turned, column) in turned.chunks_exact_mut(count).zip(columns) {
+                    let column = group * self.columns + column;
+                    let plane = (part / self.c.groups * self.c.groups * self.columns + column) * to.elements;
+                    if let Some(bias) = bias {
+                        turned.iter_mut().for_each(|sum| *sum += bias[column]);
+                    }
+                    for (y, line) in turned.chunks_exact(across).enumerate() {
+                        let start = plane + to.first + z * to.steps[0] + (top + y) * to.steps[1];
+                        // SAFETY: each task writes its own rows of its own planes.
+                        let out = unsafe { out.range(start..start + (across - 1) * to.steps[2] + 1) };
+                        match to.steps[2] {
+                            1 => copy_run(out, line),
+                            step => out.iter_mut().step_by(step).zip(line).for_each(|(o, &sum)| *o = sum),
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Lays a row of pixels out, the channels of each side by side; zeros where it is none of the image.
+    fn lay_out<T: Sums>(&self, cells: &mut [T], x: &[T], row: Option<usize>, axis: &Axis) {
+        let channels = self.channels;
+        let Some(row) = row else { return cells.fill(T::default()) };
+        if axis.pitch() < axis.step {
+            for (cell, to) in cells.chunks_exact_mut(channels).enumerate() {
+                match axis.position(cell) {
+                    Some(at) => to.iter_mut().zip(x[row + at..].iter().step_by(self.pixels)).for_each(|(t, &v)| *t = v),
+                    None => to.fill(T::default()),
+                }
+            }
+            return;
+        }
+        let count = cells.len() / channels;
+        let before = usize::try_from(-axis.first).unwrap_or(0).min(count);
+        let first = usize::try_from(axis.first).unwrap_or(0);
+        let inside = axis.size.saturating_sub(first).min(count - before);
+        let (padding, cells) = cells.split_at_mut(before * channels);
+        let (cells, more) = cells.split_at_mut(inside * channels);
+        padding.fill(T::default());
+        more.fill(T::default());
+        if inside > 0 {
+            transpose(cells, channels, &x[row + first..], self.pixels, channels, inside);
+        }
+    }
+}
+
+/// Strips of outputs that start there, and whose sums are `wide` apart: the first output and the height of each run of
+/// strips that differ in where they lie alone, and how far each is from the first.
+fn runs(starts: &[usize], most: usize, wide: usize) -> Vec<(usize, usize, SmallVec<[Shift; 4]>)> {
+    let mut runs: Vec<(usize, usize, SmallVec<[Shift; 4]>)> = Vec::new();
+    for (output, height) in strips(starts.len(), most) {
+        let shape = |first: usize| (1..height).map(move |j| starts[first + j] - starts[first]);
+        match runs.last_mut() {
+            Some((first, same, shifts)) if *same == height && shape(*first).eq(shape(output)) => {
+                let left = (starts[output] - starts[*first]) as isize;
+                shifts.push(Shift { left, right: 0, to: (output - *first) * wide });
+            }
+            _ => runs.push((output, height, smallvec::smallvec![Shift::NONE])),
+        }
+    }
+    runs
+}

@@ -81,9 +81,11 @@ impl Axis {
 
 /// Whether this is the quickest way to sum over so many channels of each group for so many of the results.
 pub fn takes<T: Tiled>(c: &Conv, channels: usize, columns: usize) -> bool {
-    let strided = c.windows.iter().any(|w| w.stride > 1) && c.windows.iter().all(|w| w.dilation == 1);
-    // Fewer columns would leave most of a register empty.
-    strided && channels >= CHANNELS && 2 * columns >= T::tiles().lanes
+    let strided = c.windows.iter().any(|w| w.stride > 1);
+    // Columns that fill less of their registers take longer than outputs do.
+    let lanes = columns.next_multiple_of(T::tiles().lanes);
+    let filled = if strided { 2 * columns >= lanes } else { 4 * columns >= 3 * lanes };
+    filled && channels >= CHANNELS && c.windows.iter().all(|w| w.dilation == 1)
 }
 
 /// `out = conv(x, w) + bias`, all dense.

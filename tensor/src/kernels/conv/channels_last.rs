@@ -29,6 +29,9 @@ const CELLS: usize = 1 << 16;
 /// Weights of a panel that are read at a time: they come from the second cache, too.
 const WEIGHTS: usize = 1 << 16;
 
+/// Rows of weights that are turned at a time, so that they stay in the first cache.
+const TURNED: usize = 128;
+
 /// Fewest channels: of fewer, what a row of the kernel sees is too short, and takes longer to lay out.
 const CHANNELS: usize = 8;
 
@@ -92,38 +95,50 @@ pub fn takes<T: Tiled>(c: &Conv, channels: usize, columns: usize) -> bool {
 pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
     let (taps, area) = (c.taps(), c.area());
     let s = Sizes { channels: c.channels, columns: c.filters, pixels: c.pixels(), c };
-    let weights = s.turned(taps, par, |to, width, group, columns: Range<usize>| {
-        let w = &w[(group * c.filters + columns.start) * taps..];
-        transpose(to, width, w, taps, columns.len(), taps);
+    let slots: Vec<usize> = (0..area).collect();
+    let weights = s.packed(&slots, par, |to, width, group, filters: Range<usize>, channels: Range<usize>| {
+        let w = &w[(group * c.filters + filters.start) * taps + channels.start * area..];
+        transpose(to, width, w, taps, filters.len(), channels.len() * area);
     });
-    let axes = c.windows.each_ref().map(Axis::new);
-    let weights = s.packed(&weights, taps, &axes, |tap, channel| channel * area + tap, par);
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
     let to = Place { elements: c.positions(), first: 0, steps: [high * wide, wide, 1] };
-    s.run(&SharedMut::new(out), x, &weights, bias, &axes, &to, par);
+    s.run(&SharedMut::new(out), x, (&weights, 0), bias, &c.windows.each_ref().map(Axis::new), &to, par);
 }
 
 /// `x = conv_transposed(g, w) + bias`, all dense.
 pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
-    let (area, rows) = (c.area(), c.area() * c.filters);
+    let area = c.area();
     let s = Sizes { channels: c.filters, columns: c.channels, pixels: c.positions(), c };
-    let weights = s.turned(rows, par, |to, width, group, columns: Range<usize>| {
-        for f in 0..c.filters {
-            let w = &w[((group * c.filters + f) * c.channels + columns.start) * area..];
-            transpose(&mut to[f * width..], c.filters * width, w, area, columns.len(), area);
+    let [deep, high, wide] = c.windows.each_ref().map(|w| w.stride.min(w.size));
+    // Positions of the input whose distance is a multiple of the stride see the same positions of the kernel.
+    let firsts = (0..deep * high * wide).map(|phase| [phase / (high * wide), phase / wide % high, phase % wide]);
+    let phases: Vec<_> =
+        firsts.map(|first| (first, [0, 1, 2].map(|i| Axis::transposed(&c.windows[i], first[i])))).collect();
+    let (mut slots, mut next) = (vec![0; area], 0..);
+    for (_, [deep, high, wide]) in &phases {
+        let [_, lines, columns] = c.windows.each_ref().map(|w| w.kernel);
+        for d in &deep.taps {
+            for h in &high.taps {
+                for w in &wide.taps {
+                    slots[(d * lines + h) * columns + w] =
+                        next.next().expect("there are as many as there are positions");
+                }
+            }
+        }
+    }
+    let weights = s.packed(&slots, par, |to, width, group, channels: Range<usize>, filters: Range<usize>| {
+        for (to, f) in to.chunks_exact_mut(area * width).zip(filters) {
+            let w = &w[((group * c.filters + f) * c.channels + channels.start) * area..];
+            transpose(to, width, w, area, channels.len(), area);
         }
     });
-    let [deep, high, wide] = c.windows.each_ref().map(|w| w.stride.min(w.size));
-    let [_, rows_of_x, row] = c.windows.each_ref().map(|w| w.size);
-    let (steps, x) = ([rows_of_x * row, row, 1], SharedMut::new(x));
-    // Positions of the input whose distance is a multiple of the stride see the same positions of the kernel.
-    for phase in 0..deep * high * wide {
-        let first = [phase / (high * wide), phase / wide % high, phase % wide];
-        let axes = [0, 1, 2].map(|i| Axis::transposed(&c.windows[i], first[i]));
-        let weights = s.packed(&weights, rows, &axes, |tap, f| tap * c.filters + f, par);
+    let [_, lines, columns] = c.windows.each_ref().map(|w| w.size);
+    let (steps, x, mut slot) = ([lines * columns, columns, 1], SharedMut::new(x), 0);
+    for (first, axes) in &phases {
         let start = first.iter().zip(steps).map(|(at, step)| at * step).sum();
         let steps = [0, 1, 2].map(|i| c.windows[i].stride.saturating_mul(steps[i]));
-        s.run(&x, g, &weights, bias, &axes, &Place { elements: c.pixels(), first: start, steps }, par);
+        s.run(&x, g, (&weights, slot), bias, axes, &Place { elements: c.pixels(), first: start, steps }, par);
+        slot += axes.iter().map(|axis| axis.taps.len()).product::<usize>();
     }
 }
 
@@ -152,63 +167,41 @@ impl Sizes<'_> {
         (columns, width)
     }
 
-    /// The weights of each panel of each group, a row for each position of the kernel and channel in any order.
-    /// `turn` writes them, rows so far apart, for a group and columns.
-    fn turned<T: Sums>(
-        &self,
-        rows: usize,
-        par: &Par,
-        turn: impl Fn(&mut [T], usize, usize, Range<usize>) + Sync,
-    ) -> Scratch<T> {
-        let (wide, panels) = self.panels::<T>();
-        let mut turned = Scratch::new(self.c.groups * panels * rows * wide);
-        par.chunks_mut(&mut turned, rows * wide, |i, to| {
-            let (columns, width) = self.panel::<T>(i % panels);
-            if columns.len() < width {
-                to.fill(T::default());
-            }
-            turn(to, width, i / panels, columns);
-        });
-        turned
-    }
-
-    /// The rows of [`turned`](Self::turned) in the order that windows see: `row` says which is that of a position of the
-    /// kernel and a channel.
+    /// The weights of each panel of each group, a row for each position of the kernel and channel: `slots` says which place
+    /// a position has. `turn` writes rows of a group and columns, all positions of each of some channels.
     fn packed<T: Sums>(
         &self,
-        turned: &[T],
-        rows: usize,
-        axes: &[Axis; 3],
-        row: impl Fn(usize, usize) -> usize,
+        slots: &[usize],
         par: &Par,
+        turn: impl Fn(&mut [T], usize, usize, Range<usize>, Range<usize>) + Sync,
     ) -> Scratch<T> {
-        let (wide, panels) = self.panels::<T>();
-        let [_, high, across] = self.c.windows.each_ref().map(|w| w.kernel);
-        let mut order = Vec::with_capacity(rows);
-        for d in &axes[0].taps {
-            for h in &axes[1].taps {
-                for w in &axes[2].taps {
-                    order.extend((0..self.channels).map(|channel| row((d * high + h) * across + w, channel)));
+        let ((wide, panels), area) = (self.panels::<T>(), slots.len());
+        let (at_a_time, each) = ((TURNED / area).max(1), self.channels * area * wide);
+        let mut packed = Scratch::new(self.c.groups * panels * each);
+        par.chunks_mut(&mut packed, each, |i, to| {
+            let (columns, width) = self.panel::<T>(i % panels);
+            let mut turned = Scratch::new(at_a_time * area * width);
+            turned.fill(T::default());
+            for first in (0..self.channels).step_by(at_a_time) {
+                let channels = first..self.channels.min(first + at_a_time);
+                turn(&mut turned, width, i / panels, columns.clone(), channels.clone());
+                for (tap, slot) in slots.iter().enumerate() {
+                    let to = to[(slot * self.channels + first) * width..].chunks_exact_mut(width);
+                    let rows = turned.chunks_exact(width).skip(tap).step_by(area);
+                    to.zip(rows).take(channels.len()).for_each(|(to, row)| copy_run(to, row));
                 }
-            }
-        }
-        let mut packed = Scratch::new(self.c.groups * panels * order.len() * wide);
-        par.chunks_mut(&mut packed, order.len() * wide, |i, to| {
-            let (from, (_, width)) = (&turned[i * rows * wide..], self.panel::<T>(i % panels));
-            for (to, row) in to.chunks_exact_mut(width).zip(&order) {
-                to.copy_from_slice(&from[row * width..][..width]);
             }
         });
         packed
     }
 
-    /// Sums for all images and groups, at the places given; the others stay.
+    /// Sums for all images and groups, at the places given; the others stay. Windows see weights from a slot on.
     #[allow(clippy::too_many_arguments)] // operands, what is made of them, and where it goes
     fn run<T: Sums>(
         &self,
         out: &SharedMut<'_, T>,
         x: &[T],
-        weights: &[T],
+        (weights, slot): (&[T], usize),
         bias: Option<&[T]>,
         axes: &[Axis; 3],
         to: &Place,
@@ -258,7 +251,9 @@ impl Sizes<'_> {
             let runs = runs(&starts[..count], tiles.rows, wide);
             for panel in share * each..panels.min((share + 1) * each) {
                 let (columns, width) = self.panel::<T>(panel);
-                let weights = &weights[(group * panels + panel) * seen * wide..][..seen * width];
+                let all = self.c.area() * self.channels;
+                let weights = &weights[(group * panels + panel) * all * wide + slot * self.channels * width..];
+                let weights = &weights[..seen * width];
                 if seen == 0 {
                     sums.fill(T::default());
                 }

@@ -11,6 +11,7 @@ use crate::kernels::gemm::blocked::strips;
 use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Shift, Target};
 use crate::kernels::gemm::{Matrix, pack};
 use crate::kernels::scratch::Scratch;
+use crate::kernels::transpose::transpose;
 use crate::par::{Par, SharedMut};
 
 /// Outputs that are summed over at a time, so that their gradients stay in the second cache.
@@ -24,6 +25,9 @@ const STRIPS: usize = 4;
 const BLOCKS: usize = 16;
 const TASKS: usize = 8;
 const PARTS: usize = 1 << 23;
+
+/// Filters whose sums are turned at a time.
+const TURNED: usize = 16;
 
 /// Adds the gradient of a convolution with respect to its weight.
 ///
@@ -87,12 +91,17 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
             }
         });
     });
-    for block in sums.chunks(w.len()) {
-        for (group, w) in w.chunks_mut(filters * taps).enumerate() {
-            let sums = &block[group * filters * taps..][..filters * taps];
-            for (f, w) in w.chunks_mut(taps).enumerate() {
-                w.iter_mut().zip(sums[f..].iter().step_by(filters)).for_each(|(w, &v)| *w += v);
+    // Blocks of one are added to it, some filters at a time, so that what is turned stays near.
+    for group in 0..c.groups {
+        let w = &mut w[group * filters * taps..][..filters * taps];
+        par.chunks_mut(w, TURNED * taps, |i, w| {
+            let (first, rows) = (i * TURNED, w.len() / taps);
+            let mut turned = Scratch::<T>::new(w.len());
+            for block in 0..blocks {
+                let sums = &sums[(block * c.groups + group) * taps * filters + first..];
+                transpose(&mut turned, taps, sums, filters, taps, rows);
+                w.iter_mut().zip(&*turned).for_each(|(w, &v)| *w += v);
             }
-        }
+        });
     }
 }

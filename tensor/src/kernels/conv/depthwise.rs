@@ -14,13 +14,43 @@ const AT_A_TIME: usize = 4;
 /// Most registers of a row of which as many rows go together as are summed at a time.
 const NARROW: usize = 16;
 
+/// Most kernel positions of a column that go together.
+const HIGH: usize = 3;
+
+/// Kernel positions below each other, such that each meets in a row of outputs what the one above meets in the next row.
+struct Column {
+    /// Where the first one meets output 0.
+    place: usize,
+    /// Their numbers.
+    taps: [usize; HIGH],
+    count: usize,
+}
+
+/// The columns that kernel positions with these places make up, where rows of outputs are `row` apart.
+fn columns(places: &[usize], row: usize) -> Vec<Column> {
+    let mut left: Vec<(usize, usize)> = places.iter().copied().enumerate().map(|(tap, place)| (place, tap)).collect();
+    left.sort_unstable();
+    let mut columns = Vec::new();
+    while let Some(&(place, _)) = left.first() {
+        let mut column = Column { place, taps: [0; HIGH], count: 0 };
+        while column.count < HIGH
+            && let Some(i) = left.iter().position(|&(at, _)| at == place + column.count * row)
+        {
+            column.taps[column.count] = left.remove(i).1;
+            column.count += 1;
+        }
+        columns.push(column);
+    }
+    columns
+}
+
 /// The outputs of one plane, whose rows are dense.
 struct Plane<'a, T> {
     out: &'a mut [T],
     cells: &'a [T],
     lattice: &'a Lattice,
     weights: &'a [T],
-    places: &'a [usize],
+    columns: &'a [Column],
     bias: T,
     to: &'a Place,
 }
@@ -29,7 +59,7 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
-        let Plane { out, cells, lattice, weights, places, bias, to } = self;
+        let Plane { out, cells, lattice, weights, columns: of_kernel, bias, to } = self;
         let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
         // The plane goes by blocks: of all columns of some rows, or, where rows are long, of some registers of one.
         // Registers and blocks that would reach beyond the plane reach back over the ones before.
@@ -38,14 +68,17 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
         let rows = if narrow { high.min(AT_A_TIME) } else { 1 };
         // Where each register of a block reads and where it goes. Those missing at the end do the first one's work again.
         let (mut block, mut taken) = ([[0; 2]; AT_A_TIME * NARROW], 0);
-        for y in 0..rows {
-            for x in (0..columns).step_by(V::LANES) {
+        for x in (0..columns).step_by(V::LANES) {
+            for y in 0..rows {
                 let x = x.min(columns - width);
                 block[taken] = [y * row + x, y * to.steps[1] + x];
                 taken += 1;
             }
         }
         let groups = &block.as_chunks::<AT_A_TIME>().0[..taken.div_ceil(AT_A_TIME)];
+        // Registers of a group are below each other: what one reads for a kernel position, the one above reads for the
+        // next one of the column, so that it is read once for both.
+        let below = rows == AT_A_TIME;
         for z in 0..deep {
             for y in (0..high).step_by(rows.max(1)).map(|y| y.min(high - rows)) {
                 for x in (0..wide).step_by(columns.max(1)).map(|x| x.min(wide - columns)) {
@@ -56,10 +89,37 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
                         // of which there is at most one more than a row has; of `out` no more is written than there is.
                         unsafe {
                             let mut sums = [V::splat(bias); AT_A_TIME];
-                            for (&w, &place) in weights.iter().zip(places) {
-                                let (w, cells) = (V::splat(w), cells.as_ptr().add(cell + place));
-                                for (sum, [at, _]) in sums.iter_mut().zip(at) {
-                                    *sum = w.mul_add(V::load(cells.add(*at)), *sum);
+                            // Not a closure: it would become a function without the instruction set.
+                            macro_rules! column {
+                                ($column:ident, $high:literal) => {{
+                                    let cells = cells.as_ptr().add(cell + $column.place);
+                                    let mut w = [V::splat(bias); $high];
+                                    for (w, &tap) in w.iter_mut().zip(&$column.taps) {
+                                        *w = V::splat(weights[tap]);
+                                    }
+                                    if below {
+                                        for line in 0..AT_A_TIME + $high - 1 {
+                                            let met = V::load(cells.add(at[0][0] + line * row));
+                                            for (k, w) in w.into_iter().enumerate() {
+                                                if k <= line && line - k < AT_A_TIME {
+                                                    sums[line - k] = w.mul_add(met, sums[line - k]);
+                                                }
+                                            }
+                                        }
+                                    } else {
+                                        for (k, w) in w.into_iter().enumerate() {
+                                            for (sum, [at, _]) in sums.iter_mut().zip(at) {
+                                                *sum = w.mul_add(V::load(cells.add(at + k * row)), *sum);
+                                            }
+                                        }
+                                    }
+                                }};
+                            }
+                            for column in of_kernel {
+                                match column.count {
+                                    1 => column!(column, 1),
+                                    2 => column!(column, 2),
+                                    _ => column!(column, 3),
                                 }
                             }
                             for (sum, [_, at]) in sums.into_iter().zip(at) {
@@ -93,6 +153,7 @@ pub fn sweep<T: Sums>(
     let apart = to.steps[2] != 1;
     let near = Place { elements: deep * high * wide, first: 0, steps: [high * wide, wide, 1] };
     let more = if apart { near.elements } else { 0 };
+    let columns = columns(k.places, lattice.steps()[1]);
     for_planes(x, lattice, p, (p.count, more), par, |part, cells, sums| {
         let group = part % p.groups;
         // SAFETY: each part's plane is written once.
@@ -101,7 +162,7 @@ pub fn sweep<T: Sums>(
         let bias = k.bias.map_or(T::default(), |bias| bias[group]);
         let (out, place) = if apart { (&mut *sums, &near) } else { (&mut *plane, to) };
         // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the slack.
-        unsafe { T::run(Plane { out, cells, lattice, weights, places: k.places, bias, to: place }) };
+        unsafe { T::run(Plane { out, cells, lattice, weights, columns: &columns, bias, to: place }) };
         if apart {
             for (line, sums) in sums.chunks(wide).enumerate() {
                 let start = to.first + line / high * to.steps[0] + line % high * to.steps[1];
@@ -200,7 +261,7 @@ pub fn weight_grad<T: Sums>(w: &mut [T], x: &[T], g: &[T], c: &Conv, par: &Par) 
         let g = &g[part * positions..][..positions];
         for (places, w) in places.chunks(TAPS).zip(w.chunks_mut(TAPS)) {
             // SAFETY: what the kernel positions meet lies in the part's cells.
-            let sums = unsafe { T::run(Products { g, cells, lattice: &lattice, places }) };
+            let sums = unsafe { T::run_narrow(Products { g, cells, lattice: &lattice, places }) };
             w.iter_mut().zip(sums).for_each(|(w, sum)| *w += sum);
         }
     });

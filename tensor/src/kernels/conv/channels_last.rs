@@ -26,6 +26,9 @@ use crate::par::{Par, SharedMut};
 /// Elements of an image that are laid out at a time, so that they stay in the second cache.
 const CELLS: usize = 1 << 16;
 
+/// Fewest outputs of a row at a time, where there are so many.
+const LEAST: usize = 64;
+
 /// Weights of a panel that are read at a time: they come from the second cache, too.
 const WEIGHTS: usize = 1 << 16;
 
@@ -87,7 +90,7 @@ pub fn takes<T: Tiled>(c: &Conv, channels: usize, columns: usize) -> bool {
     let strided = c.windows.iter().any(|w| w.stride > 1);
     // Columns that fill less of their registers take longer than outputs do.
     let lanes = columns.next_multiple_of(T::tiles().lanes);
-    let filled = if strided { 2 * columns >= lanes } else { 4 * columns >= 3 * lanes };
+    let filled = if strided { 8 * columns >= 5 * lanes } else { 4 * columns >= 3 * lanes };
     filled && channels >= CHANNELS && c.windows.iter().all(|w| w.dilation == 1)
 }
 
@@ -213,44 +216,50 @@ impl Sizes<'_> {
             return;
         }
         let (tiles, (wide, panels), parts) = (T::tiles(), self.panels::<T>(), self.c.images * self.c.groups);
-        // What a row of the kernel sees, and cells of a row and of what a slice's row of outputs goes on by.
+        // What a row of the kernel sees, and the whole of it.
         let (depth, seen) = (taps * self.channels, slices * lines * taps * self.channels);
-        let row = if seen == 0 { 0 } else { axes[2].cells(across) * self.channels };
-        let bands = high.div_ceil((CELLS / (slices * axes[1].pitch() * row).max(1)).clamp(1, high));
-        let rows = high.div_ceil(bands);
-        let bands = high.div_ceil(rows);
+        // Rows and columns of a band of outputs: what they see stays in the second cache.
+        let step = if seen == 0 { 0 } else { axes[2].pitch() * self.channels };
+        let evenly = |outputs: usize, most: usize| outputs.div_ceil(outputs.div_ceil(most.clamp(1, outputs)));
+        let columns = evenly(across, (CELLS / (slices * lines * step).max(1)).max(LEAST));
+        let row = if seen == 0 { 0 } else { axes[2].cells(columns) * self.channels };
+        let rows = evenly(high, CELLS / (slices * axes[1].pitch() * row).max(1));
+        let (down, along) = (high.div_ceil(rows), across.div_ceil(columns));
         let slice = if seen == 0 { 0 } else { axes[1].cells(rows) * row };
-        let starts: Vec<usize> = (0..rows * across)
-            .map(|o| o / across * axes[1].pitch() * row + o % across * axes[2].pitch() * self.channels)
-            .collect();
-        let mut each = panels;
-        while each > 1 && parts * deep * bands * panels.div_ceil(each) < TASKS * par.threads() {
+        let (mut each, bands) = (panels, parts * deep * down * along);
+        while each > 1 && bands * panels.div_ceil(each) < TASKS * par.threads() {
             each = each.div_ceil(2);
         }
         let shares = panels.div_ceil(each);
-        let (tasks, sums, own) = (parts * deep * bands * shares, rows * across * wide, slices * slice);
-        let own = own + 2 * sums;
-        let mut scratch = Scratch::<T>::new(par.threads().min(tasks) * own);
-        par.for_each_in(tasks, &mut scratch, own, |own, task| {
-            let (share, band, z, part) =
-                (task % shares, task / shares % bands, task / (shares * bands) % deep, task / (shares * bands * deep));
-            let (top, group) = (band * rows, part % self.c.groups);
-            let count = rows.min(high - top) * across;
-            let (cells, more) = own.split_at_mut(slices * slice);
-            let (sums, turned) = more.split_at_mut(sums);
+        let (laid_out, of_band) = (slices * slice, rows * columns * wide);
+        let own = laid_out + 2 * of_band;
+        let mut scratch = Scratch::<T>::new(par.threads().min(bands * shares) * own);
+        par.for_each_in(bands * shares, &mut scratch, own, |own, task| {
+            let (share, band) = (task % shares, task / shares);
+            let (left, top) = (band % along * columns, band / along % down * rows);
+            let (z, part) = (band / (along * down) % deep, band / (along * down * deep));
+            let (rows, columns) = (rows.min(high - top), columns.min(across - left));
+            let (count, group) = (rows * columns, part % self.c.groups);
+            let (cells, more) = own.split_at_mut(laid_out);
+            let (sums, turned) = more.split_at_mut(of_band);
             if seen > 0 {
                 let x = &x[part * self.channels * self.pixels..][..self.channels * self.pixels];
                 for (k, cells) in cells.chunks_exact_mut(slice).enumerate() {
                     let z = axes[0].position(z * axes[0].pitch() + k);
-                    for (k, cells) in cells.chunks_exact_mut(row).enumerate() {
+                    for (k, cells) in cells.chunks_exact_mut(row).take(axes[1].cells(rows)).enumerate() {
                         let y = axes[1].position(top * axes[1].pitch() + k);
-                        self.lay_out(cells, x, z.zip(y).map(|(z, y)| (z * axes[1].size + y) * axes[2].size), &axes[2]);
+                        let start = z.zip(y).map(|(z, y)| (z * axes[1].size + y) * axes[2].size);
+                        let cells = &mut cells[..axes[2].cells(columns) * self.channels];
+                        self.lay_out(cells, x, start, &axes[2], left * axes[2].pitch());
                     }
                 }
             }
-            let runs = runs(&starts[..count], tiles.rows, wide);
+            // Where each output's window begins.
+            let starts: Vec<usize> =
+                (0..count).map(|o| o / columns * axes[1].pitch() * row + o % columns * step).collect();
+            let runs = runs(&starts, tiles.rows, wide);
             for panel in share * each..panels.min((share + 1) * each) {
-                let (columns, width) = self.panel::<T>(panel);
+                let (of_panel, width) = self.panel::<T>(panel);
                 let all = self.c.area() * self.channels;
                 let weights = &weights[(group * panels + panel) * all * wide + slot * self.channels * width..];
                 let weights = &weights[..seen * width];
@@ -269,8 +278,8 @@ impl Sizes<'_> {
                     for (first, height, shifts) in &runs {
                         let cell = cells[from..].as_ptr();
                         let left = Left::new(*height, |j| cell.wrapping_add(starts[first + j]));
-                        // SAFETY: outputs have ascending starts, from the last of which on cells are as many as was just
-                        // found, as are weights, in whole registers, and sums.
+                        // SAFETY: windows begin one after the other, and from the last one on there are as many cells as
+                        // was just found, as are weights, in whole registers, and sums.
                         unsafe {
                             let start = sums.as_mut_ptr().add(first * wide);
                             let (registers, widths) = (tiles.in_line(), tiles.widths(width));
@@ -280,17 +289,18 @@ impl Sizes<'_> {
                         }
                     }
                 }
-                transpose(turned, count, sums, wide, count, columns.len());
-                for (turned, column) in turned.chunks_exact_mut(count).zip(columns) {
+                transpose(turned, count, sums, wide, count, of_panel.len());
+                for (turned, column) in turned.chunks_exact_mut(count).zip(of_panel) {
                     let column = group * self.columns + column;
-                    let plane = (part / self.c.groups * self.c.groups * self.columns + column) * to.elements;
                     if let Some(bias) = bias {
                         turned.iter_mut().for_each(|sum| *sum += bias[column]);
                     }
-                    for (y, line) in turned.chunks_exact(across).enumerate() {
-                        let start = plane + to.first + z * to.steps[0] + (top + y) * to.steps[1];
-                        // SAFETY: each task writes its own rows of its own planes.
-                        let out = unsafe { out.range(start..start + (across - 1) * to.steps[2] + 1) };
+                    let plane = (part / self.c.groups * self.c.groups * self.columns + column) * to.elements;
+                    let corner = plane + to.first + z * to.steps[0] + top * to.steps[1] + left * to.steps[2];
+                    for (y, line) in turned.chunks_exact(columns).enumerate() {
+                        let start = corner + y * to.steps[1];
+                        // SAFETY: each task writes its own outputs of its own planes.
+                        let out = unsafe { out.range(start..start + (columns - 1) * to.steps[2] + 1) };
                         match to.steps[2] {
                             1 => copy_run(out, line),
                             step => out.iter_mut().step_by(step).zip(line).for_each(|(o, &sum)| *o = sum),
@@ -301,22 +311,22 @@ impl Sizes<'_> {
         });
     }
 
-    /// Lays a row of pixels out, the channels of each side by side; zeros where it is none of the image.
-    fn lay_out<T: Sums>(&self, cells: &mut [T], x: &[T], row: Option<usize>, axis: &Axis) {
+    /// Lays a row of pixels out from cell `from` on, the channels of each side by side; zeros where it is none of the image.
+    fn lay_out<T: Sums>(&self, cells: &mut [T], x: &[T], row: Option<usize>, axis: &Axis, from: usize) {
         let channels = self.channels;
         let Some(row) = row else { return cells.fill(T::default()) };
         if axis.pitch() < axis.step {
             for (cell, to) in cells.chunks_exact_mut(channels).enumerate() {
-                match axis.position(cell) {
+                match axis.position(from + cell) {
                     Some(at) => to.iter_mut().zip(x[row + at..].iter().step_by(self.pixels)).for_each(|(t, &v)| *t = v),
                     None => to.fill(T::default()),
                 }
             }
             return;
         }
-        let count = cells.len() / channels;
-        let before = usize::try_from(-axis.first).unwrap_or(0).min(count);
-        let first = usize::try_from(axis.first).unwrap_or(0);
+        let (count, first) = (cells.len() / channels, axis.first + from as isize);
+        let before = usize::try_from(-first).unwrap_or(0).min(count);
+        let first = usize::try_from(first).unwrap_or(0);
         let inside = axis.size.saturating_sub(first).min(count - before);
         let (padding, cells) = cells.split_at_mut(before * channels);
         let (cells, more) = cells.split_at_mut(inside * channels);

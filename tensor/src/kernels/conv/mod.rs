@@ -3,10 +3,11 @@
 //! Images are laid out so that every position of the kernel is a shift ([`lattice`]); outputs are sums of shifted
 //! registers ([`sweep`]), also those of the gradient with respect to the input, which is a convolution with the kernel
 //! turned over for every phase of the stride; and the gradient with respect to the weight is a sum of products along the
-//! outputs ([`weight`]). Where every channel has a filter of its own, that is done row by row ([`depthwise`]); kernels of
-//! 3 by 3 and of 5 by 5 over many channels in single precision go by fewer products ([`winograd`]); the gradient of an input of few
-//! channels is a matrix product that is folded together ([`fold`]). A kernel that looks at single pixels is a matrix
-//! product as it is.
+//! outputs ([`weight`]). Where filters fill registers, these hold filters instead of outputs, over images whose channels
+//! lie side by side ([`channels_last`]). Where every channel has a filter of its own, that is done row by row
+//! ([`depthwise`]); kernels of 3 by 3 and of 5 by 5 over many channels in single precision go by fewer products
+//! ([`winograd`]); the gradient of an input of few channels is a matrix product that is folded together ([`fold`]). A
+//! kernel that looks at single pixels is a matrix product as it is.
 
 mod channels_last;
 mod depthwise;
@@ -330,44 +331,71 @@ mod tests {
         (0..n).map(|i| ((i * 7 + seed * 13) % 11) as f64 - 5.0).collect()
     }
 
+    /// Square windows of three positions.
+    fn flat(size: [usize; 2], stride: usize, padding: usize, dilation: usize) -> [Window; 3] {
+        let [high, wide] = size.map(|size| window(size, 3, stride, padding, dilation));
+        [Window::NONE, high, wide]
+    }
+
+    fn window(size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Window {
+        let output = (size + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
+        Window { size, kernel, stride, padding, dilation, output }
+    }
+
     #[test]
     fn outputs_and_gradients_are_those_of_the_definition() {
         // Over many channels, rows of outputs of a register and less, tiles that end within a row, strips that are not
-        // whole, rows of outputs that see padding only; then a filter for each channel; then few channels.
-        for ([groups, channels, filters], size, stride, padding) in [
-            ([1, 130, 43], [9, 7], 1, 1),
-            ([1, 130, 43], [8, 9], 2, 0),
-            ([1, 130, 43], [5, 17], 2, 2),
-            ([1, 130, 43], [4, 8], 1, 5),
-            ([130, 1, 1], [9, 37], 2, 1),
-            ([130, 1, 1], [12, 30], 1, 2),
-            ([7, 1, 1], [10, 23], 4, 0),
-            ([7, 1, 1], [2, 3], 1, 1),
-            ([5, 1, 1], [6, 150], 1, 1),
-            ([2, 3, 9], [15, 41], 2, 1),
-            ([1, 1, 10], [13, 28], 1, 0),
+        // whole, rows of outputs that see padding only; the same where kernel positions are no neighbours; along three
+        // axes, also where no position of the kernel sees some of the input; then a filter for each channel; then few
+        // channels.
+        for ([groups, channels, filters], windows) in [
+            ([1, 130, 43], flat([9, 7], 1, 1, 1)),
+            ([1, 130, 43], flat([8, 9], 2, 0, 1)),
+            ([1, 130, 43], flat([5, 17], 2, 2, 1)),
+            ([1, 130, 43], flat([4, 8], 1, 5, 1)),
+            ([1, 130, 43], flat([9, 10], 1, 1, 2)),
+            ([1, 130, 43], flat([5, 17], 1, 6, 2)),
+            ([1, 130, 43], flat([9, 17], 2, 2, 2)),
+            ([1, 130, 5], flat([8, 9], 1, 1, 2)),
+            ([2, 9, 20], [window(3, 2, 2, 1, 1), window(5, 3, 1, 1, 1), window(11, 2, 3, 0, 1)]),
+            ([2, 20, 9], [window(4, 1, 1, 0, 1), window(7, 1, 3, 0, 1), window(9, 5, 2, 3, 1)]),
+            ([1, 260, 12], flat([3, 200], 2, 1, 1)),
+            ([130, 1, 1], flat([9, 37], 2, 1, 1)),
+            ([130, 1, 1], flat([12, 30], 1, 2, 1)),
+            ([7, 1, 1], flat([10, 23], 4, 0, 1)),
+            ([7, 1, 1], flat([2, 3], 1, 1, 1)),
+            ([7, 1, 1], flat([11, 20], 1, 1, 2)),
+            ([5, 1, 1], flat([6, 150], 1, 1, 1)),
+            ([5, 1, 1], [window(3, 2, 1, 1, 1), window(9, 5, 1, 2, 1), window(10, 4, 1, 1, 1)]),
+            ([2, 3, 9], flat([15, 41], 2, 1, 1)),
+            ([1, 1, 10], flat([13, 28], 1, 0, 1)),
         ] {
-            let window = |size: usize| {
-                let output = (size + 2 * padding - 3) / stride + 1;
-                Window { size, kernel: 3, stride, padding, dilation: 1, output }
-            };
-            let [high, wide] = size.map(window);
-            let c = Conv { images: 2, groups, channels, filters, windows: [Window::NONE, high, wide] };
+            let c = Conv { images: 2, groups, channels, filters, windows };
             let x = numbers(2 * groups * channels * c.pixels(), 1);
             let (w, bias) = (numbers(groups * filters * c.taps(), 2), numbers(groups * filters, 3));
             let g = numbers(2 * groups * filters * c.positions(), 4);
             let (mut out, mut of_x, mut of_w) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+            // The position along each axis of a number counted in row-major order.
+            let along = |number: usize, sizes: [usize; 3]| {
+                [number / (sizes[1] * sizes[2]), number / sizes[2] % sizes[1], number % sizes[2]]
+            };
+            let [outputs, kernel] = [c.windows.each_ref().map(|w| w.output), c.windows.each_ref().map(|w| w.kernel)];
             for (o, sum) in out.iter_mut().enumerate() {
-                let (plane, y, z) = (o / c.positions(), o % c.positions() / wide.output, o % wide.output);
+                let (plane, o_along) = (o / c.positions(), along(o % c.positions(), outputs));
                 let filter = plane % (groups * filters);
                 *sum = bias[filter];
                 for tap in 0..c.taps() {
-                    let (channel, i, j) = (tap / 9, tap % 9 / 3, tap % 3);
-                    let place = |at: usize, size: usize| at.checked_sub(padding).filter(|&at| at < size);
-                    let (Some(y), Some(z)) = (place(y * stride + i, size[0]), place(z * stride + j, size[1])) else {
+                    let (channel, k_along) = (tap / c.area(), along(tap % c.area(), kernel));
+                    let mut pixel = 0;
+                    let inside = c.windows.iter().zip(o_along).zip(k_along).all(|((w, o), k)| {
+                        let at = (o * w.stride + k * w.dilation).wrapping_sub(w.padding);
+                        pixel = pixel * w.size + at.min(w.size);
+                        at < w.size
+                    });
+                    if !inside {
                         continue;
-                    };
-                    let at = (plane / filters * channels + channel) * c.pixels() + y * size[1] + z;
+                    }
+                    let at = (plane / filters * channels + channel) * c.pixels() + pixel;
                     *sum += x[at] * w[filter * c.taps() + tap];
                     of_x[at] += g[o] * w[filter * c.taps() + tap];
                     of_w[filter * c.taps() + tap] += g[o] * x[at];

@@ -136,6 +136,9 @@ fn rows(axes: &[Axis; 3]) -> Vec<Lines> {
     deep.spans.iter().flat_map(|d| high.spans.iter().map(move |h| row(d, h))).collect()
 }
 
+/// Windows of a row that are sooner looked at one by one.
+const FEW: usize = 6;
+
 /// Windows of a row that are pooled side by side.
 const SIDE: usize = 16;
 
@@ -238,7 +241,7 @@ impl<C: Precise + Element, const PLACES: bool> Loop for MaxPool<'_, C, PLACES> {
         let wide = &axes[2];
         let width = wide.spans.len();
         let planes = out.len() / positions;
-        let Some(window) = wide.window else {
+        let Some(window) = wide.window.filter(|w| width > FEW || w.in_pairs()) else {
             for plane in 0..planes {
                 let x = &x[plane * pixels..][..pixels];
                 for_rows(axes, |row, d, h| {
@@ -464,7 +467,7 @@ impl<C: Precise + Element> Loop for AvgPool<'_, C> {
         let width = wide.spans.len();
         let zero = C::default();
         let planes = out.chunks_mut(positions).zip(x.chunks(pixels));
-        let Some(window) = wide.window else {
+        let Some(window) = wide.window.filter(|w| width > FEW || w.in_pairs()) else {
             for (out, x) in planes {
                 for_rows(axes, |row, d, h| {
                     for (o, span) in out[row * width..].iter_mut().zip(&wide.spans) {

@@ -36,7 +36,7 @@ const WEIGHTS: usize = 1 << 16;
 const TURNED: usize = 128;
 
 /// Fewest channels: of fewer, what a row of the kernel sees is too short, and takes longer to lay out.
-const CHANNELS: usize = 8;
+const CHANNELS: usize = 4;
 
 /// The number of tasks for each thread below which filters are shared out, too.
 const TASKS: usize = 4;
@@ -90,7 +90,7 @@ pub fn takes<T: Tiled>(c: &Conv, channels: usize, columns: usize) -> bool {
     let strided = c.windows.iter().any(|w| w.stride > 1);
     // Columns that fill less of their registers take longer than outputs do.
     let lanes = columns.next_multiple_of(T::tiles().lanes);
-    let filled = if strided { 8 * columns >= 5 * lanes } else { 4 * columns >= 3 * lanes };
+    let filled = if strided { 2 * columns > lanes } else { 4 * columns >= 3 * lanes };
     filled && channels >= CHANNELS && c.windows.iter().all(|w| w.dilation == 1)
 }
 

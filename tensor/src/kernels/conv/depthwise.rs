@@ -6,6 +6,7 @@ use super::{Conv, Parts, Sums};
 use crate::kernels::gemm::tile::{MOST_COLUMNS, MOST_REGISTERS};
 use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{Vector, VectorLoop, sum_of_lanes};
+use crate::kernels::window::Window;
 use crate::par::{GRAIN, Par, SharedMut};
 
 /// Registers of outputs that are summed at a time, such that they do not wait for each other.
@@ -44,8 +45,8 @@ fn columns(places: &[usize], row: usize) -> Vec<Column> {
     columns
 }
 
-/// The outputs of one plane, whose rows are dense.
-struct Plane<'a, T> {
+/// The outputs of one plane, whose rows are dense. Neighbours see cells that are `SKIP` apart: 1, or 2.
+struct Plane<'a, T, const SKIP: usize> {
     out: &'a mut [T],
     cells: &'a [T],
     lattice: &'a Lattice,
@@ -55,12 +56,13 @@ struct Plane<'a, T> {
     to: &'a Place,
 }
 
-impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
+impl<T: Copy, const SKIP: usize> VectorLoop<T> for Plane<'_, T, SKIP> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Element = T>>(self) {
         let Plane { out, cells, lattice, weights, columns: of_kernel, bias, to } = self;
-        let ([deep, high, wide], [slice, row, _]) = (lattice.outputs(), lattice.steps());
+        let ([deep, high, seen], [slice, row, _]) = (lattice.outputs(), lattice.steps());
+        let wide = seen.div_ceil(SKIP);
         // The plane goes by blocks: of all columns of some rows, or, where rows are long, of some registers of one.
         // Registers and blocks that would reach beyond the plane reach back over the ones before.
         let (width, narrow) = (wide.min(V::LANES), wide <= NARROW * V::LANES);
@@ -71,7 +73,7 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
         for x in (0..columns).step_by(V::LANES) {
             for y in 0..rows {
                 let x = x.min(columns - width);
-                block[taken] = [y * row + x, y * to.steps[1] + x];
+                block[taken] = [y * row + x * SKIP, y * to.steps[1] + x];
                 taken += 1;
             }
         }
@@ -82,14 +84,23 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
         for z in 0..deep {
             for y in (0..high).step_by(rows.max(1)).map(|y| y.min(high - rows)) {
                 for x in (0..wide).step_by(columns.max(1)).map(|x| x.min(wide - columns)) {
-                    let cell = z * slice + y * row + x;
+                    let cell = z * slice + y * row + x * SKIP;
                     let out = &mut out[to.first + z * to.steps[0] + y * to.steps[1] + x..];
                     for at in groups {
                         // SAFETY: the caller promises the cells that kernel positions meet, registers being read whole,
                         // of which there is at most one more than a row has; of `out` no more is written than there is.
                         unsafe {
                             let mut sums = [V::splat(bias); AT_A_TIME];
-                            // Not a closure: it would become a function without the instruction set.
+                            // Not closures: they would become functions without the instruction set.
+                            macro_rules! met {
+                                ($cells:expr) => {{
+                                    let cells = $cells;
+                                    match SKIP {
+                                        1 => V::load(cells),
+                                        _ => V::load(cells).deinterleave(V::load(cells.add(V::LANES)))[0],
+                                    }
+                                }};
+                            }
                             macro_rules! column {
                                 ($column:ident, $high:literal) => {{
                                     let cells = cells.as_ptr().add(cell + $column.place);
@@ -99,7 +110,7 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
                                     }
                                     if below {
                                         for line in 0..AT_A_TIME + $high - 1 {
-                                            let met = V::load(cells.add(at[0][0] + line * row));
+                                            let met = met!(cells.add(at[0][0] + line * row));
                                             for (k, w) in w.into_iter().enumerate() {
                                                 if k <= line && line - k < AT_A_TIME {
                                                     sums[line - k] = w.mul_add(met, sums[line - k]);
@@ -109,7 +120,7 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
                                     } else {
                                         for (k, w) in w.into_iter().enumerate() {
                                             for (sum, [at, _]) in sums.iter_mut().zip(at) {
-                                                *sum = w.mul_add(V::load(cells.add(at + k * row)), *sum);
+                                                *sum = w.mul_add(met!(cells.add(at + k * row)), *sum);
                                             }
                                         }
                                     }
@@ -137,6 +148,23 @@ impl<T: Copy> VectorLoop<T> for Plane<'_, T> {
     }
 }
 
+/// [`conv`](super::conv) for groups of one channel and one filter.
+pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
+    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let to = Place { elements: c.positions(), first: 0, steps: [high * wide, wide, 1] };
+    let p = Parts { count: c.images * c.groups, groups: c.groups, channels: 1, pixels: c.pixels() };
+    let mut windows = c.windows;
+    let skips = windows[2].stride == 2;
+    if skips {
+        // Rows are laid out as they are: to take every other cell in a register is less than to sort them.
+        windows[2] = Window { stride: 1, output: 2 * wide - 1, ..windows[2] };
+    }
+    let lattice = Lattice::new(&Conv { windows, ..c.clone() });
+    let k = Kernel { weights: w, places: &lattice.places(1), filters: 1, bias };
+    let sweep = if skips { skipping::<T, 2> } else { skipping::<T, 1> };
+    sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
+}
+
 /// [`sweep`](super::sweep::sweep) for groups of one channel and one filter.
 pub fn sweep<T: Sums>(
     out: &SharedMut<'_, T>,
@@ -147,8 +175,22 @@ pub fn sweep<T: Sums>(
     to: &Place,
     par: &Par,
 ) {
+    skipping::<T, 1>(out, x, lattice, p, k, to, par);
+}
+
+/// [`sweep`] to the outputs of every `SKIP`th column of the lattice.
+fn skipping<T: Sums, const SKIP: usize>(
+    out: &SharedMut<'_, T>,
+    x: &[T],
+    lattice: &Lattice,
+    p: &Parts,
+    k: &Kernel<'_, T>,
+    to: &Place,
+    par: &Par,
+) {
     let taps = k.places.len();
-    let [deep, high, wide] = lattice.outputs();
+    let [deep, high, seen] = lattice.outputs();
+    let wide = seen.div_ceil(SKIP);
     // Outputs that are no neighbours are put where they belong afterwards.
     let apart = to.steps[2] != 1;
     let near = Place { elements: deep * high * wide, first: 0, steps: [high * wide, wide, 1] };
@@ -162,7 +204,7 @@ pub fn sweep<T: Sums>(
         let bias = k.bias.map_or(T::default(), |bias| bias[group]);
         let (out, place) = if apart { (&mut *sums, &near) } else { (&mut *plane, to) };
         // SAFETY: what the kernel positions meet lies in the part's cells, registers that are read whole in the slack.
-        unsafe { T::run(Plane { out, cells, lattice, weights, columns: &columns, bias, to: place }) };
+        unsafe { T::run(Plane::<T, SKIP> { out, cells, lattice, weights, columns: &columns, bias, to: place }) };
         if apart {
             for (line, sums) in sums.chunks(wide).enumerate() {
                 let start = to.first + line / high * to.steps[0] + line % high * to.steps[1];

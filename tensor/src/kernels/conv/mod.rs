@@ -161,6 +161,9 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     {
         return;
     }
+    if c.is_depthwise() {
+        return depthwise::conv(out, x, w, bias, c, par);
+    }
     if channels_last::takes::<T>(c, c.channels, c.filters) {
         return channels_last::conv(out, x, w, bias, c, par);
     }
@@ -168,19 +171,13 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
     let p = Parts { count: parts, groups: c.groups, channels: c.channels, pixels: c.pixels() };
     let to = Place { elements: positions, first: 0, steps: [high * wide, wide, 1] };
-    let mut sorted = Scratch::<T>::new(if c.is_depthwise() { 0 } else { w.len() });
-    let (weights, places, sweep): (_, _, Sweep<T>) = match c.is_depthwise() {
-        true => (w, lattice.places(1), depthwise::sweep),
-        false => {
-            let order = by_row(c.windows.each_ref().map(|w| w.kernel), c.channels);
-            par.chunks_mut(&mut sorted, taps, |line, to| {
-                sort(to, order.clone(), |channel, tap| w[line * taps + channel * area + tap]);
-            });
-            (&sorted, lattice.places_by_row(c.channels), sweep::sweep)
-        }
-    };
-    let k = Kernel { weights, places: &places, filters: c.filters, bias };
-    sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
+    let mut weights = Scratch::<T>::new(w.len());
+    let order = by_row(c.windows.each_ref().map(|w| w.kernel), c.channels);
+    par.chunks_mut(&mut weights, taps, |line, to| {
+        sort(to, order.clone(), |channel, tap| w[line * taps + channel * area + tap]);
+    });
+    let k = Kernel { weights: &weights, places: &lattice.places_by_row(c.channels), filters: c.filters, bias };
+    sweep::sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
 }
 
 /// The transposed convolution, which is the gradient of a convolution with respect to its input:

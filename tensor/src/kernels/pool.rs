@@ -467,7 +467,7 @@ impl<C: Precise + Element> Loop for AvgPool<'_, C> {
         let width = wide.spans.len();
         let zero = C::default();
         let planes = out.chunks_mut(positions).zip(x.chunks(pixels));
-        let Some(window) = wide.window.filter(|w| width > FEW || w.in_pairs()) else {
+        let Some(window) = wide.window else {
             for (out, x) in planes {
                 for_rows(axes, |row, d, h| {
                     for (o, span) in out[row * width..].iter_mut().zip(&wide.spans) {

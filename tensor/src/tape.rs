@@ -409,28 +409,15 @@ impl Drop for Node {
     fn drop(&mut self) {
         #[cfg(debug_assertions)]
         LIVE_NODES.fetch_sub(1, Ordering::SeqCst);
-        // A chain of a million nodes must not become a million nested drops. What this node alone keeps alive is
-        // queued, and the outermost drop on this thread works the queue off.
-        let mut parents: SmallVec<[Trash; 2]> = SmallVec::new();
-        for input in &mut self.inputs {
-            // One that others hold too stays alive; should they let go of it just now, its own drop queues its inputs.
-            // Taken first: of two inputs from one node the second is then the last to hold it.
-            if let Edge::Node(node, _) = std::mem::take(&mut input.edge)
-                && Arc::strong_count(&node) == 1
-            {
-                parents.push(Trash::Node(node));
-            }
-        }
-        // A user's operation may hold tensors, and through them more of the graph.
-        if let OpRef::Custom(op) = std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY)) {
-            parents.push(Trash::Custom(op));
-        }
-        if parents.is_empty() {
+        // A chain of a million nodes must not become a million nested drops. What this node keeps alive is queued, and the
+        // outermost drop on this thread works the queue off.
+        let keeps = |input: &Input| matches!(input.edge, Edge::Node(..));
+        if !self.inputs.iter().any(keeps) && matches!(self.op, OpRef::Static(_)) {
             return;
         }
         let draining = TRASH.try_with(|trash| {
             let mut trash = trash.borrow_mut();
-            trash.queue.extend(parents.drain(..));
+            self.give_up(|item| trash.queue.push(item));
             std::mem::replace(&mut trash.draining, true)
         });
         match draining {
@@ -449,11 +436,30 @@ impl Drop for Node {
             }
             // The thread is ending and its queue is gone. Another thread's is not.
             Err(_) => {
-                let items: Vec<Trash> = parents.into_vec();
+                let mut items = Vec::new();
+                self.give_up(|item| items.push(item));
                 let _ = std::thread::Builder::new()
                     .spawn(move || items.into_iter().for_each(Trash::free))
                     .map(|t| t.join());
             }
+        }
+    }
+}
+
+impl Node {
+    /// Gives up what may hold more of the graph: the nodes of its inputs, and a user's operation, which may hold tensors.
+    fn give_up(&mut self, mut to: impl FnMut(Trash)) {
+        for input in &mut self.inputs {
+            if let Edge::Node(..) = input.edge
+                && let Edge::Node(node, _) = std::mem::take(&mut input.edge)
+            {
+                to(Trash::Node(node));
+            }
+        }
+        if let OpRef::Custom(_) = self.op
+            && let OpRef::Custom(op) = std::mem::replace(&mut self.op, OpRef::Static(&crate::ops::IDENTITY))
+        {
+            to(Trash::Custom(op));
         }
     }
 }

@@ -117,14 +117,15 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     let firsts = (0..deep * high * wide).map(|phase| [phase / (high * wide), phase / wide % high, phase % wide]);
     let phases: Vec<_> =
         firsts.map(|first| (first, [0, 1, 2].map(|i| Axis::transposed(&c.windows[i], first[i])))).collect();
-    let (mut slots, mut next) = (vec![0; area], 0..);
+    // Each position of the kernel belongs to one phase, whose weights lie together.
+    let (mut slots, mut next) = (vec![0; area], 0);
     for (_, [deep, high, wide]) in &phases {
         let [_, lines, columns] = c.windows.each_ref().map(|w| w.kernel);
         for d in &deep.taps {
             for h in &high.taps {
                 for w in &wide.taps {
-                    slots[(d * lines + h) * columns + w] =
-                        next.next().expect("there are as many as there are positions");
+                    slots[(d * lines + h) * columns + w] = next;
+                    next += 1;
                 }
             }
         }

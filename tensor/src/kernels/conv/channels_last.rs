@@ -211,85 +211,40 @@ impl Sizes<'_> {
         to: &Place,
         par: &Par,
     ) {
-        let ([deep, high, across], [slices, lines, taps]) =
-            (axes.each_ref().map(|axis| axis.outputs), axes.each_ref().map(|axis| axis.taps.len()));
+        let [deep, high, across] = axes.each_ref().map(|axis| axis.outputs);
         if deep * high * across == 0 {
             return;
         }
-        let (tiles, (wide, panels), parts) = (T::tiles(), self.panels::<T>(), self.c.images * self.c.groups);
-        // What a row of the kernel sees, and the whole of it.
-        let (depth, seen) = (taps * self.channels, slices * lines * taps * self.channels);
-        // Rows and columns of a band of outputs: what they see stays in the second cache.
-        let step = if seen == 0 { 0 } else { axes[2].pitch() * self.channels };
-        let evenly = |outputs: usize, most: usize| outputs.div_ceil(outputs.div_ceil(most.clamp(1, outputs)));
-        let columns = evenly(across, (CELLS / (slices * lines * step).max(1)).max(LEAST));
-        let row = if seen == 0 { 0 } else { axes[2].cells(columns) * self.channels };
-        let rows = evenly(high, CELLS / (slices * axes[1].pitch() * row).max(1));
-        let (down, along) = (high.div_ceil(rows), across.div_ceil(columns));
-        let slice = if seen == 0 { 0 } else { axes[1].cells(rows) * row };
+        let (cut, (wide, panels), parts) =
+            (Cut::new(axes, self.channels), self.panels::<T>(), self.c.images * self.c.groups);
+        let (down, along) = (high.div_ceil(cut.rows), across.div_ceil(cut.columns));
         let (mut each, bands) = (panels, parts * deep * down * along);
         while each > 1 && bands * panels.div_ceil(each) < TASKS * par.threads() {
             each = each.div_ceil(2);
         }
         let shares = panels.div_ceil(each);
-        let (laid_out, of_band) = (slices * slice, rows * columns * wide);
+        let (laid_out, of_band) = (axes[0].taps.len() * cut.slice, cut.rows * cut.columns * wide);
         let own = laid_out + 2 * of_band;
         let mut scratch = Scratch::<T>::new(par.threads().min(bands * shares) * own);
         par.for_each_in(bands * shares, &mut scratch, own, |own, task| {
-            let (share, band) = (task % shares, task / shares);
-            let (left, top) = (band % along * columns, band / along % down * rows);
-            let (z, part) = (band / (along * down) % deep, band / (along * down * deep));
-            let (rows, columns) = (rows.min(high - top), columns.min(across - left));
-            let (count, group) = (rows * columns, part % self.c.groups);
+            let (share, number) = (task % shares, task / shares);
+            let (part, z) = (number / (along * down * deep), number / (along * down) % deep);
+            let (top, left) = (number / along % down * cut.rows, number % along * cut.columns);
+            let (rows, columns) = (cut.rows.min(high - top), cut.columns.min(across - left));
+            let (band, group) = (Band { z, top, left, rows, columns }, part % self.c.groups);
             let (cells, more) = own.split_at_mut(laid_out);
             let (sums, turned) = more.split_at_mut(of_band);
-            if seen > 0 {
-                let x = &x[part * self.channels * self.pixels..][..self.channels * self.pixels];
-                for (k, cells) in cells.chunks_exact_mut(slice).enumerate() {
-                    let z = axes[0].position(z * axes[0].pitch() + k);
-                    for (k, cells) in cells.chunks_exact_mut(row).take(axes[1].cells(rows)).enumerate() {
-                        let y = axes[1].position(top * axes[1].pitch() + k);
-                        let start = z.zip(y).map(|(z, y)| (z * axes[1].size + y) * axes[2].size);
-                        let cells = &mut cells[..axes[2].cells(columns) * self.channels];
-                        self.lay_out(cells, x, start, &axes[2], left * axes[2].pitch());
-                    }
-                }
-            }
+            self.lay_out(cells, &x[part * self.channels * self.pixels..], axes, &cut, &band);
             // Where each output's window begins.
             let starts: Vec<usize> =
-                (0..count).map(|o| o / columns * axes[1].pitch() * row + o % columns * step).collect();
-            let runs = runs(&starts, tiles.rows, wide);
+                (0..rows * columns).map(|o| o / columns * axes[1].pitch() * cut.row + o % columns * cut.step).collect();
+            let runs = runs(&starts, T::tiles().rows, wide);
             for panel in share * each..panels.min((share + 1) * each) {
                 let (of_panel, width) = self.panel::<T>(panel);
                 let all = self.c.area() * self.channels;
                 let weights = &weights[(group * panels + panel) * all * wide + slot * self.channels * width..];
-                let weights = &weights[..seen * width];
-                if seen == 0 {
-                    sums.fill(T::default());
-                }
-                // So many rows of the kernel at a time that their weights stay near.
-                let most = (WEIGHTS / (depth * width).max(1)).clamp(1, lines.max(1));
-                for (k, h) in (0..slices).flat_map(|k| (0..lines).step_by(most).map(move |h| (k, h))) {
-                    let segments = most.min(lines - h);
-                    let inner = Inner { depth, segments, steps: [row, depth * width], parts: 1 };
-                    let plus = if (k, h) == (0, 0) { Plus::Nothing } else { Plus::Target };
-                    let (from, right) = (k * slice + h * row, &weights[(k * lines + h) * depth * width..]);
-                    assert!(from + starts[count - 1] + (segments - 1) * row + depth <= cells.len());
-                    assert!(segments * depth * width <= right.len() && (count - 1) * wide + width <= sums.len());
-                    for (first, height, shifts) in &runs {
-                        let cell = cells[from..].as_ptr();
-                        let left = Left::new(*height, |j| cell.wrapping_add(starts[first + j]));
-                        // SAFETY: windows begin one after the other, and from the last one on there are as many cells as
-                        // was just found, as are weights, in whole registers, and sums.
-                        unsafe {
-                            let start = sums.as_mut_ptr().add(first * wide);
-                            let (registers, widths) = (tiles.in_line(), tiles.widths(width));
-                            let to = Target { start, stride: wide, registers, widths, plus };
-                            let right = Right::Strided(right.as_ptr(), width);
-                            (tiles.run)(*height, width / tiles.lanes, &inner, &left, &right, &to, shifts);
-                        }
-                    }
-                }
+                sum(sums, wide, cells, weights, width, &starts, &runs, axes, &cut);
+                let count = starts.len();
                 transpose(turned, count, sums, wide, count, of_panel.len());
                 for (turned, column) in turned.chunks_exact_mut(count).zip(of_panel) {
                     let column = group * self.columns + column;
@@ -312,8 +267,24 @@ impl Sizes<'_> {
         });
     }
 
+    /// Lays out what a band of outputs sees of an image.
+    fn lay_out<T: Sums>(&self, cells: &mut [T], x: &[T], axes: &[Axis; 3], cut: &Cut, band: &Band) {
+        if cut.seen == 0 {
+            return;
+        }
+        for (k, cells) in cells.chunks_exact_mut(cut.slice).enumerate() {
+            let z = axes[0].position(band.z * axes[0].pitch() + k);
+            for (k, cells) in cells.chunks_exact_mut(cut.row).take(axes[1].cells(band.rows)).enumerate() {
+                let y = axes[1].position(band.top * axes[1].pitch() + k);
+                let start = z.zip(y).map(|(z, y)| (z * axes[1].size + y) * axes[2].size);
+                let cells = &mut cells[..axes[2].cells(band.columns) * self.channels];
+                self.lay_out_row(cells, x, start, &axes[2], band.left * axes[2].pitch());
+            }
+        }
+    }
+
     /// Lays a row of pixels out from cell `from` on, the channels of each side by side; zeros where it is none of the image.
-    fn lay_out<T: Sums>(&self, cells: &mut [T], x: &[T], row: Option<usize>, axis: &Axis, from: usize) {
+    fn lay_out_row<T: Sums>(&self, cells: &mut [T], x: &[T], row: Option<usize>, axis: &Axis, from: usize) {
         let channels = self.channels;
         let Some(row) = row else { return cells.fill(T::default()) };
         if axis.pitch() < axis.step {
@@ -339,10 +310,99 @@ impl Sizes<'_> {
     }
 }
 
-/// Strips of outputs that start there, and whose sums are `wide` apart: the first output and the height of each run of
-/// strips that differ in where they lie alone, and how far each is from the first.
-fn runs(starts: &[usize], most: usize, wide: usize) -> Vec<(usize, usize, SmallVec<[Shift; 4]>)> {
-    let mut runs: Vec<(usize, usize, SmallVec<[Shift; 4]>)> = Vec::new();
+/// How outputs are cut into bands, and how what a band sees is laid out.
+struct Cut {
+    /// Most rows and columns of a band: what they see stays in the second cache.
+    rows: usize,
+    columns: usize,
+    /// Elements that a row of the kernel sees, and the whole of it.
+    depth: usize,
+    seen: usize,
+    /// Elements from one window of a row to the next, of a row of cells, and of a slice.
+    step: usize,
+    row: usize,
+    slice: usize,
+}
+
+impl Cut {
+    fn new(axes: &[Axis; 3], channels: usize) -> Cut {
+        let [_, high, across] = axes.each_ref().map(|axis| axis.outputs);
+        let [slices, lines, taps] = axes.each_ref().map(|axis| axis.taps.len());
+        let (depth, seen) = (taps * channels, slices * lines * taps * channels);
+        let evenly = |outputs: usize, most: usize| outputs.div_ceil(outputs.div_ceil(most.clamp(1, outputs)));
+        if seen == 0 {
+            let columns = evenly(across, CELLS / channels);
+            let rows = evenly(high, CELLS / (columns * channels).max(1));
+            return Cut { rows, columns, depth, seen, step: 0, row: 0, slice: 0 };
+        }
+        let step = axes[2].pitch() * channels;
+        let columns = evenly(across, (CELLS / (slices * lines * step)).max(LEAST));
+        let row = axes[2].cells(columns) * channels;
+        let rows = evenly(high, CELLS / (slices * axes[1].pitch() * row));
+        Cut { rows, columns, depth, seen, step, row, slice: axes[1].cells(rows) * row }
+    }
+}
+
+/// Some rows and columns of a slice of outputs.
+struct Band {
+    z: usize,
+    top: usize,
+    left: usize,
+    rows: usize,
+    columns: usize,
+}
+
+/// Strips of outputs that differ in where they lie alone: the first output and the height of the first one, and how far
+/// each is from it.
+type Strips = (usize, usize, SmallVec<[Shift; 4]>);
+
+/// The sums of a band for a panel of weights, a row for each output, `wide` apart.
+#[allow(clippy::too_many_arguments)] // operands, what is made of them, and how they lie
+fn sum<T: Sums>(
+    sums: &mut [T],
+    wide: usize,
+    cells: &[T],
+    weights: &[T],
+    width: usize,
+    starts: &[usize],
+    runs: &[Strips],
+    axes: &[Axis; 3],
+    cut: &Cut,
+) {
+    let (tiles, &Cut { depth, seen, row, slice, .. }) = (T::tiles(), cut);
+    if seen == 0 {
+        return sums.fill(T::default());
+    }
+    let ([slices, lines, _], last) = (axes.each_ref().map(|axis| axis.taps.len()), starts.len() - 1);
+    let weights = &weights[..seen * width];
+    // So many rows of the kernel at a time that their weights stay near.
+    let most = (WEIGHTS / (depth * width)).clamp(1, lines);
+    for (k, h) in (0..slices).flat_map(|k| (0..lines).step_by(most).map(move |h| (k, h))) {
+        let segments = most.min(lines - h);
+        let inner = Inner { depth, segments, steps: [row, depth * width], parts: 1 };
+        let plus = if (k, h) == (0, 0) { Plus::Nothing } else { Plus::Target };
+        let (from, right) = (k * slice + h * row, &weights[(k * lines + h) * depth * width..]);
+        assert!(from + starts[last] + (segments - 1) * row + depth <= cells.len());
+        assert!(segments * depth * width <= right.len() && last * wide + width <= sums.len());
+        for (first, height, shifts) in runs {
+            let cell = cells[from..].as_ptr();
+            let left = Left::new(*height, |j| cell.wrapping_add(starts[first + j]));
+            // SAFETY: windows begin one after the other, and from the last one on there are as many cells as was just
+            // found, as are weights, in whole registers, and sums.
+            unsafe {
+                let start = sums.as_mut_ptr().add(first * wide);
+                let (registers, widths) = (tiles.in_line(), tiles.widths(width));
+                let to = Target { start, stride: wide, registers, widths, plus };
+                let right = Right::Strided(right.as_ptr(), width);
+                (tiles.run)(*height, width / tiles.lanes, &inner, &left, &right, &to, shifts);
+            }
+        }
+    }
+}
+
+/// Strips of at most so many outputs, whose windows start there, and whose sums are `wide` apart.
+fn runs(starts: &[usize], most: usize, wide: usize) -> Vec<Strips> {
+    let mut runs: Vec<Strips> = Vec::new();
     for (output, height) in strips(starts.len(), most) {
         let shape = |first: usize| (1..height).map(move |j| starts[first + j] - starts[first]);
         match runs.last_mut() {

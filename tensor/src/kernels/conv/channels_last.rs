@@ -1,8 +1,8 @@
-//! Convolutions with a stride, over images laid out with their channels side by side.
+//! Convolutions over images laid out with their channels side by side.
 //!
-//! Where windows are strides apart, outputs that are neighbours see pixels that are none, and rows are short: registers of
-//! outputs ([`sweep`](super::sweep)) need a copy for each phase of the stride, and are filled poorly. Here registers hold
-//! filters instead. With the channels of a pixel side by side, what a row of the kernel sees is one line, wherever the
+//! Where windows are strides apart, outputs that are neighbours see pixels that are none, and over small images rows are
+//! short: registers of outputs ([`sweep`](super::sweep)) need a copy for each phase of the stride, and are filled poorly.
+//! Here registers hold filters instead. With the channels of a pixel side by side, what a row of the kernel sees is one line, wherever the
 //! window stands, so that a product reads windows as its left operand without a copy of each; the weights are its right
 //! one, and each output has a row of the result, which is turned in the end.
 //!
@@ -354,7 +354,7 @@ struct Band {
 
 /// Strips of outputs that differ in where they lie alone: the first output and the height of the first one, and how far
 /// each is from it.
-type Strips = (usize, usize, SmallVec<[Shift; 4]>);
+type Run = (usize, usize, SmallVec<[Shift; 4]>);
 
 /// The sums of a band for a panel of weights, a row for each output, `wide` apart.
 #[allow(clippy::too_many_arguments)] // operands, what is made of them, and how they lie
@@ -365,7 +365,7 @@ fn sum<T: Sums>(
     weights: &[T],
     width: usize,
     starts: &[usize],
-    runs: &[Strips],
+    runs: &[Run],
     axes: &[Axis; 3],
     cut: &Cut,
 ) {
@@ -401,8 +401,8 @@ fn sum<T: Sums>(
 }
 
 /// Strips of at most so many outputs, whose windows start there, and whose sums are `wide` apart.
-fn runs(starts: &[usize], most: usize, wide: usize) -> Vec<Strips> {
-    let mut runs: Vec<Strips> = Vec::new();
+fn runs(starts: &[usize], most: usize, wide: usize) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
     for (output, height) in strips(starts.len(), most) {
         let shape = |first: usize| (1..height).map(move |j| starts[first + j] - starts[first]);
         match runs.last_mut() {

@@ -161,25 +161,13 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     }
     let lattice = Lattice::new(&Conv { windows, ..c.clone() });
     let k = Kernel { weights: w, places: &lattice.places(1), filters: 1, bias };
-    let sweep = if skips { skipping::<T, 2> } else { skipping::<T, 1> };
+    let sweep = if skips { sweep::<T, 2> } else { sweep::<T, 1> };
     sweep(&SharedMut::new(out), x, &lattice, &p, &k, &to, par);
 }
 
-/// [`sweep`](super::sweep::sweep) for groups of one channel and one filter.
-pub fn sweep<T: Sums>(
-    out: &SharedMut<'_, T>,
-    x: &[T],
-    lattice: &Lattice,
-    p: &Parts,
-    k: &Kernel<'_, T>,
-    to: &Place,
-    par: &Par,
-) {
-    skipping::<T, 1>(out, x, lattice, p, k, to, par);
-}
-
-/// [`sweep`] to the outputs of every `SKIP`th column of the lattice.
-fn skipping<T: Sums, const SKIP: usize>(
+/// [`sweep`](super::sweep::sweep) for groups of one channel and one filter, to the outputs of every `SKIP`th column of the
+/// lattice.
+pub fn sweep<T: Sums, const SKIP: usize>(
     out: &SharedMut<'_, T>,
     x: &[T],
     lattice: &Lattice,

@@ -249,7 +249,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         let strides = c.windows.each_ref().map(|w| w.stride);
         let to =
             Place { elements: c.pixels(), first: start, steps: [0, 1, 2].map(|i| strides[i].saturating_mul(steps[i])) };
-        let sweep: Sweep<T> = if c.is_depthwise() { depthwise::sweep } else { sweep::sweep };
+        let sweep: Sweep<T> = if c.is_depthwise() { depthwise::sweep::<T, 1> } else { sweep::sweep };
         sweep(&x, g, &lattice, &p, &k, &to, par);
     }
 }

@@ -339,10 +339,10 @@ impl<const N: usize> Joint<N> {
         Joint { inner, inner_strides, outer: axes, start: layouts.map(|l| l.offset()) }
     }
 
-    /// How many neighbouring runs are evenly spaced, and how far apart they are in the first operand; `None` where
-    /// there is one run.
-    pub fn last_outer(&self) -> Option<(usize, isize)> {
-        self.outer.last().map(|(runs, steps)| (*runs, steps[0]))
+    /// How many neighbouring runs are evenly spaced, and how far apart they are in each operand; `None` where there is
+    /// one run.
+    pub fn last_outer(&self) -> Option<(usize, [isize; N])> {
+        self.outer.last().copied()
     }
 
     /// How many inner runs there are.

@@ -3,6 +3,7 @@
 use crate::dtype::{DType, Element};
 use crate::kernels::map::BLOCK;
 use crate::kernels::operand::{Operand, Stretch};
+use crate::kernels::pane::{Combine, Pane};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::transpose::{self, SIDE};
 use crate::layout::{Cut, Joint, Layout};
@@ -96,33 +97,6 @@ pub fn strided_run<T: Copy>(out: &mut [T], x: &[T], at: usize, step: isize) {
     }
 }
 
-/// A loop over a run of `n` elements of two operands: where it starts in each, and the steps between neighbours. Its
-/// walk over regions is compiled once for each type and not for each loop.
-pub type Combine<T> = fn(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2]);
-
-/// The loop `out = f(out, x)`.
-#[inline(always)]
-fn combine<T: Copy>(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2], f: impl Fn(T, T) -> T) {
-    let [to, from] = at;
-    if steps == [1, 1] {
-        return out[to..][..n].iter_mut().zip(&x[from..][..n]).for_each(|(o, &v)| *o = f(*o, v));
-    }
-    for i in 0..n as isize {
-        let o = &mut out[(to as isize + i * steps[0]) as usize];
-        *o = f(*o, x[(from as isize + i * steps[1]) as usize]);
-    }
-}
-
-/// The loop `out = x`.
-pub fn put<T: Element>(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2]) {
-    combine(out, x, at, n, steps, |_, new| new);
-}
-
-/// The loop `out = out + x`.
-pub fn add<T: Element>(out: &mut [T], x: &[T], at: [usize; 2], n: usize, steps: [isize; 2]) {
-    combine(out, x, at, n, steps, T::plus);
-}
-
 /// Combines the elements that `layout` names with those of a region of the dense `out`, which has shape `shape`, at the
 /// positions that `cuts` keep, one cut for each axis.
 pub fn into_region<T: Element>(
@@ -138,7 +112,8 @@ pub fn into_region<T: Element>(
         return;
     }
     let Some((&lead, rest)) = cuts.split_first() else {
-        return f(out, x, [0, layout.offset()], 1, [1, 1]);
+        let at = [0, layout.offset()];
+        return f(out, x, Pane { at, rows: 1, row_steps: [0; 2], width: 1, steps: [1; 2] });
     };
     // Towards higher positions along the first axis, so that blocks of it are blocks of `out`.
     let all = |count: usize| Cut { start: 0, step: 1, count };
@@ -163,8 +138,9 @@ pub fn into_region<T: Element>(
         strides.insert(0, stride as isize);
         let target = Layout::strided(source.shape().clone(), strides, within.offset());
         let joint = Joint::new(source.shape(), [&target, &source]);
-        let (inner, [to_step, from_step]) = (joint.inner, joint.inner_strides);
-        joint.for_runs(0..joint.runs(), |_, [to, from]| f(part, x, [to, from], inner, [to_step, from_step]));
+        let (rows, row_steps) = joint.last_outer().unwrap_or((1, [0; 2]));
+        let pane = |at| Pane { at, rows, row_steps, width: joint.inner, steps: joint.inner_strides };
+        (0..joint.runs()).step_by(rows).for_each(|run| f(part, x, pane(joint.run_start(run))));
     });
 }
 

@@ -3,9 +3,10 @@
 use crate::dtype::Element;
 use crate::kernels::copy;
 use crate::kernels::number::Precise;
-use crate::kernels::softmax::{Rows, exponentials, for_rows, log_sum, rows_in_compute};
+use crate::kernels::scratch::Scratch;
+use crate::kernels::softmax::{self, Rows, exponentials, for_rows, log_sum, rows_in_compute};
 use crate::layout::Layout;
-use crate::par::{GRAIN, Par};
+use crate::par::{GRAIN, Par, SharedMut};
 
 /// What is asked of each row, as a weight for each class: `(1 - smoothing) w` of the row's class at that class, and
 /// `smoothing / C` times `w` at each of the `C` classes.
@@ -30,15 +31,36 @@ impl Classes {
     }
 }
 
+/// Whether neighbours of an element belong to other rows, so that rows are best worked on side by side, and results are
+/// stored in the precision that kernels compute in.
+fn lie_aside<T: Element>(layout: &Layout, axis: usize) -> bool {
+    let after: usize = layout.shape()[axis + 1..].iter().product();
+    after > 1 && layout.contiguous().is_some() && T::direct(&[]).is_some()
+}
+
 /// The loss of each row of `x` along `axis`, in `f64`: minus the log-probabilities, times what is asked. `x` holds
 /// those themselves or, where `logits` says so, the logits that `log(softmax(x))` makes them from.
 pub fn losses<T>(x: &[T], layout: &Layout, axis: usize, classes: &Classes, logits: bool, par: &Par) -> Vec<f64>
 where
     T: Element<Compute: Precise>,
 {
+    if logits && lie_aside::<T>(layout, axis) {
+        let mut logs = Scratch::<T>::new(layout.elements());
+        softmax::log_softmax(&mut logs, x, layout, axis, par);
+        return losses(&logs, &Layout::dense(layout.shape().clone()), axis, classes, false, par);
+    }
     let (rows, n) = (Rows::new(layout, axis), layout.shape()[axis]);
     let per_block = (GRAIN / n.max(1)).max(1);
     let mut losses = vec![0.0; classes.labels.len()];
+    if !logits && classes.smoothing == 0.0 {
+        // Of each row one element is asked for.
+        rows.joint.for_elements(0..losses.len(), |r, [at]| {
+            let Some(label) = classes.labels[r] else { return };
+            let there = x[at.wrapping_add_signed(label as isize * rows.step)];
+            losses[r] = classes.weight(label) * -there.to_f64();
+        });
+        return losses;
+    }
     par.chunks_mut(&mut losses, per_block, |block, part| {
         let mut row = vec![T::default(); n];
         let mut up = Vec::new();
@@ -77,6 +99,43 @@ pub fn logits_gradient<T>(
     let lit = T::Compute::from_f64;
     let total: f64 = (0..layout.shape()[axis]).map(|c| classes.weight(c)).sum();
     let n = layout.shape()[axis];
+    let (own, spread) = (|label| (1.0 - classes.smoothing) * classes.weight(label), classes.spread(n));
+    // What is asked of a row together.
+    let asked = |label| own(label) + spread * total;
+    if lie_aside::<T>(layout, axis) {
+        softmax::softmax(out, x, layout, axis, par);
+        let out = T::direct_mut(out).expect("the precision that kernels compute in");
+        let after: usize = layout.shape()[axis + 1..].iter().product();
+        let width = (GRAIN / n.max(1)).clamp(1, after);
+        let stretches = after.div_ceil(width);
+        let (tasks, out) = (classes.labels.len() / after * stretches, SharedMut::new(out));
+        return par.for_each(tasks, |task| {
+            let (b, from) = (task / stretches, task % stretches * width);
+            let labels = &classes.labels[b * after + from..][..width.min(after - from)];
+            let line = |c: usize| {
+                let start = (b * n + c) * after + from;
+                // SAFETY: each task has its own rows, and one of their lines at a time.
+                unsafe { out.range(start..start + labels.len()) }
+            };
+            let scale = |j: usize| labels[j].map_or(0.0, |label| asked(label) * scale(b * after + from + j));
+            let scales: Vec<T::Compute> = (0..labels.len()).map(|j| lit(scale(j))).collect();
+            let counted = || labels.iter().enumerate().filter_map(|(j, label)| Some((j, (*label)?)));
+            for (j, label) in counted() {
+                let there = &mut line(label)[j];
+                *there = *there - lit(own(label) / asked(label));
+            }
+            for c in 0..n {
+                if classes.smoothing > 0.0 {
+                    let (line, spread) = (line(c), spread * classes.weight(c));
+                    counted().for_each(|(j, label)| line[j] = line[j] - lit(spread / asked(label)));
+                }
+                line(c).iter_mut().zip(&scales).for_each(|(v, &scale)| *v = *v * scale);
+            }
+            for j in (0..labels.len()).filter(|&j| labels[j].is_none()) {
+                (0..n).for_each(|c| line(c)[j] = lit(0.0));
+            }
+        });
+    }
     for_rows(out, x, layout, axis, par, |first, rows| {
         exponentials(rows, n);
         for (i, row) in rows.chunks_exact_mut(n).enumerate() {
@@ -85,9 +144,8 @@ pub fn logits_gradient<T>(
                 row.fill(T::Compute::default());
                 continue;
             };
-            let (own, spread) = ((1.0 - classes.smoothing) * classes.weight(label), classes.spread(n));
             // softmax(x) times all that is asked, less what is asked.
-            let asked = own + spread * total;
+            let (own, asked) = (own(label), asked(label));
             if classes.smoothing == 0.0 {
                 row[label] = row[label] - lit(1.0);
             } else {

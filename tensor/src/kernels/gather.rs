@@ -4,7 +4,7 @@
 
 use crate::dtype::Element;
 use crate::kernels::copy::strided_run;
-use crate::kernels::operand::copy_run;
+use crate::kernels::pane::copy_run;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::vector::prefetch_run;
 use crate::layout::{Joint, Layout};
@@ -21,9 +21,19 @@ const FAR: usize = 1 << 21;
 
 /// The place of the first index that is not a position of an axis of `size`, where there is one.
 pub fn outside(index: &[i64], size: usize) -> Option<usize> {
-    // Negative ones wrap to beyond every size, so one comparison does.
-    let size = size as u64;
-    index.iter().position(|&i| i as u64 >= size)
+    /// Whether there is one.
+    struct Any<'a>(&'a [i64], i64);
+    impl Loop for Any<'_> {
+        type Output = bool;
+        #[inline(always)]
+        fn run<I: Isa>(self) -> bool {
+            self.0.iter().fold(false, |any, &i| any | (i < 0) | (i >= self.1))
+        }
+    }
+    let size = size as i64;
+    let within = index.chunks(GRAIN).take_while(|part| !simd::run_narrow(Any(part, size))).count() * GRAIN;
+    let rest = index.get(within..)?;
+    Some(within + rest.iter().position(|&i| i < 0 || i >= size)?)
 }
 
 /// `out[p] = x[p with its place on axis replaced by at[p]]`, where `out` and `at` are dense of shape `shape`, which on
@@ -42,7 +52,12 @@ pub fn gather<T: Element>(out: &mut [T], shape: &Shape, x: &[T], layout: &Layout
         let first = block * runs;
         joint.for_runs(first..first + part.len() / inner, |run, [from]| {
             let out = &mut part[(run - first) * inner..][..inner];
-            for (k, (o, &i)) in out.iter_mut().zip(&at[run * inner..]).enumerate() {
+            let picks = out.iter_mut().zip(&at[run * inner..]);
+            if let [0, 1] = [step, along] {
+                let row = &x[from..];
+                return picks.for_each(|(o, &i)| *o = row[i as usize]);
+            }
+            for (k, (o, &i)) in picks.enumerate() {
                 *o = x[(from as isize + k as isize * step + i as isize * along) as usize];
             }
         });

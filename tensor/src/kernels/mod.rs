@@ -22,6 +22,7 @@ pub mod map;
 pub mod norm;
 pub mod number;
 mod operand;
+pub mod pane;
 pub mod pool;
 pub mod random;
 pub mod recurrence;

@@ -176,8 +176,35 @@ fn each_channel<R: Send + Default + Clone>(
     out
 }
 
-/// Columns that are summed side by side.
-const WIDTH: usize = 64;
+/// Columns that are summed side by side, and rows at a time: both passes over them find them in the second cache.
+const WIDTH: usize = 128;
+const HEIGHT: usize = 256;
+
+/// What `f` gives for each column of rows of `row` elements, which are cut into blocks: `f` gets the first element and the
+/// number of rows of each, `merge` joins those of a column in order.
+fn each_column<R: Send + Clone + Default>(
+    (elements, row): (usize, usize),
+    par: &Par,
+    f: impl Fn(usize, usize) -> [R; WIDTH] + Sync,
+    merge: impl Fn(&mut R, R),
+) -> Vec<R> {
+    let (rows, across) = (elements / row, row.div_ceil(WIDTH));
+    let blocks = par.map(rows.div_ceil(HEIGHT) * across, |block| {
+        let (top, from) = (block / across * HEIGHT, block % across * WIDTH);
+        f(top * row + from, HEIGHT.min(rows - top)).to_vec()
+    });
+    let mut out = vec![R::default(); row];
+    for (block, of_block) in blocks.into_iter().enumerate() {
+        out[block % across * WIDTH..].iter_mut().zip(of_block).for_each(|(out, of_block)| merge(out, of_block));
+    }
+    out
+}
+
+/// Numbers of each channel, for each column that it has: those of one kind side by side.
+fn of_columns<C: Copy, const N: usize>(channels: impl Iterator<Item = [C; N]> + Clone, plane: usize) -> [Vec<C>; N] {
+    let of_kind = |k: usize| channels.clone().flat_map(|numbers| std::iter::repeat_n(numbers[k], plane)).collect();
+    std::array::from_fn(of_kind)
+}
 
 /// [`moments`] where planes are small: what lies side by side is summed side by side.
 fn moments_of_columns<T>(x: &[T], channels: usize, plane: usize, par: &Par) -> Vec<Moments>
@@ -188,6 +215,7 @@ where
     struct Columns<'a, T> {
         x: &'a [T],
         row: usize,
+        rows: usize,
         center: [f64; WIDTH],
     }
     impl<T: Element> Loop for Columns<'_, T> {
@@ -195,7 +223,7 @@ where
         #[inline(always)]
         fn run<I: Isa>(self) -> [[f64; WIDTH]; 2] {
             let [mut own, mut squares] = [[0.0; WIDTH]; 2];
-            for row in self.x.chunks(self.row) {
+            for row in self.x.chunks(self.row).take(self.rows) {
                 let sums = own.iter_mut().zip(&mut squares);
                 for ((v, center), (own, squares)) in row.iter().zip(&self.center).zip(sums) {
                     let d = v.to_f64() - center;
@@ -210,16 +238,13 @@ where
     if x.is_empty() {
         return vec![Moments::default(); channels];
     }
-    let rows = (x.len() / row) as f64;
-    let columns: Vec<Vec<Seen>> = par.map(row.div_ceil(WIDTH), |block| {
-        let (from, width) = (block * WIDTH, WIDTH.min(row - block * WIDTH));
-        let x = &x[from..];
-        let mean = simd::run_narrow(Columns { x, row, center: [0.0; WIDTH] })[0].map(|sum| sum / rows);
-        let [rest, squares] = simd::run_narrow(Columns { x, row, center: mean });
-        let seen = |i: usize| Seen { count: rows, mean: mean[i], squares: squares[i] - rest[i] * rest[i] / rows };
-        (0..width).map(seen).collect()
-    });
-    let columns = columns.concat();
+    let of_block = |first: usize, rows: usize| {
+        let (x, count) = (&x[first..], rows as f64);
+        let mean = simd::run(Columns { x, row, rows, center: [0.0; WIDTH] })[0].map(|sum| sum / count);
+        let [rest, squares] = simd::run(Columns { x, row, rows, center: mean });
+        std::array::from_fn(|i| Seen { count, mean: mean[i], squares: squares[i] - rest[i] * rest[i] / count })
+    };
+    let columns = each_column((x.len(), row), par, of_block, Seen::merge);
     let of_channel = |columns: &[Seen]| {
         let mut seen = Seen::default();
         columns.iter().for_each(|&column| seen.merge(column));
@@ -265,7 +290,35 @@ where
             }
         }
     }
+    /// Rows of all channels, with the numbers of each column.
+    struct Rows<'a, T: Element> {
+        out: &'a mut [T],
+        x: &'a [T],
+        columns: &'a [Vec<T::Compute>; 3],
+    }
+    impl<T: Element<Compute: Precise>> Loop for Rows<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let [center, scale, shift] = self.columns;
+            let row = center.len();
+            for (out, x) in self.out.chunks_mut(row).zip(self.x.chunks(row)) {
+                let numbers = center.iter().zip(scale).zip(shift);
+                for ((out, x), ((&center, &scale), &shift)) in out.iter_mut().zip(x).zip(numbers) {
+                    *out = T::down((x.up() - center) * scale + shift);
+                }
+            }
+        }
+    }
     let plane = plane.max(1);
+    if plane < SMALL {
+        let numbers = channels.iter().map(|c| [c.center, c.scale, c.shift].map(T::Compute::from_f64));
+        let (columns, row) = (of_columns(numbers, plane), channels.len() * plane);
+        let each = (GRAIN / row.max(1)).max(1) * row.max(1);
+        return par.chunks_mut(out, each, |task, out| {
+            simd::run_narrow(Rows { x: &x[task * each..][..out.len()], out, columns: &columns });
+        });
+    }
     let each = (GRAIN / plane).max(1);
     par.chunks_mut(out, each * plane, |task, out| {
         let start = task * each * plane;
@@ -321,21 +374,22 @@ where
         g: &'a [T],
         x: &'a [T],
         row: usize,
+        rows: usize,
         center: [f64; WIDTH],
     }
     impl<T: Element> Loop for Columns<'_, T> {
-        type Output = [[f64; WIDTH]; 2];
+        type Output = [[f64; 2]; WIDTH];
         #[inline(always)]
-        fn run<I: Isa>(self) -> [[f64; WIDTH]; 2] {
+        fn run<I: Isa>(self) -> [[f64; 2]; WIDTH] {
             let [mut own, mut products] = [[0.0; WIDTH]; 2];
-            for (g, x) in self.g.chunks(self.row).zip(self.x.chunks(self.row)) {
+            for (g, x) in self.g.chunks(self.row).zip(self.x.chunks(self.row)).take(self.rows) {
                 let sums = own.iter_mut().zip(&mut products);
                 for (((g, x), center), (own, products)) in g.iter().zip(x).zip(&self.center).zip(sums) {
                     *own += g.to_f64();
                     *products += g.to_f64() * (x.to_f64() - center);
                 }
             }
-            [own, products]
+            std::array::from_fn(|i| [own[i], products[i]])
         }
     }
     let channels = centers.len();
@@ -348,14 +402,14 @@ where
             simd::run_narrow(Channel { g, x, center: centers[c], first: c * plane, plane, apart: row })
         });
     }
-    let columns: Vec<Vec<[f64; 2]>> = par.map(row.div_ceil(WIDTH), |block| {
-        let (from, width) = (block * WIDTH, WIDTH.min(row - block * WIDTH));
-        let center = std::array::from_fn(|i| centers.get((from + i) / plane).copied().unwrap_or(0.0));
-        let [own, products] = simd::run_narrow(Columns { g: &g[from..], x: &x[from..], row, center });
-        own.into_iter().zip(products).map(Into::into).take(width).collect()
-    });
+    let of_block = |first: usize, rows: usize| {
+        let column = first % row;
+        let center = std::array::from_fn(|i| centers.get((column + i) / plane).copied().unwrap_or(0.0));
+        simd::run(Columns { g: &g[first..], x: &x[first..], row, rows, center })
+    };
     let sum = |a: [f64; 2], b: &[f64; 2]| [a[0] + b[0], a[1] + b[1]];
-    columns.concat().chunks(plane).map(|channel| channel.iter().fold([0.0; 2], sum)).collect()
+    let columns = each_column((x.len(), row), par, of_block, |a, b| *a = sum(*a, &b));
+    columns.chunks(plane).map(|channel| channel.iter().fold([0.0; 2], sum)).collect()
 }
 
 /// How the gradients of a channel's elements are found: `g * scale + (x - center) * along + shift`.
@@ -405,16 +459,19 @@ where
         out: &'a mut [T],
         g: &'a [T],
         x: &'a [T],
-        columns: &'a [[T::Compute; 4]],
+        columns: &'a [Vec<T::Compute>; 4],
     }
     impl<T: Element<Compute: Precise>> Loop for Rows<'_, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            let row = self.columns.len();
+            let [center, scale, along, shift] = self.columns;
+            let row = center.len();
             for ((out, g), x) in self.out.chunks_mut(row).zip(self.g.chunks(row)).zip(self.x.chunks(row)) {
-                for (((out, g), x), [center, scale, along, shift]) in out.iter_mut().zip(g).zip(x).zip(self.columns) {
-                    *out = T::down(g.up() * *scale + ((x.up() - *center) * *along + *shift));
+                let numbers = center.iter().zip(scale).zip(along).zip(shift);
+                for (((out, g), x), (((&center, &scale), &along), &shift)) in out.iter_mut().zip(g).zip(x).zip(numbers)
+                {
+                    *out = T::down(g.up() * scale + ((x.up() - center) * along + shift));
                 }
             }
         }
@@ -422,8 +479,8 @@ where
     let plane = plane.max(1);
     if plane < SMALL {
         let numbers = channels.iter().map(|c| [c.center, c.scale, c.along, c.shift].map(T::Compute::from_f64));
-        let columns: Vec<_> = numbers.flat_map(|numbers| std::iter::repeat_n(numbers, plane)).collect();
-        let each = (GRAIN / columns.len().max(1)).max(1) * columns.len();
+        let (columns, row) = (of_columns(numbers, plane), channels.len() * plane);
+        let each = (GRAIN / row.max(1)).max(1) * row.max(1);
         return par.chunks_mut(out, each, |task, out| {
             let own = task * each..task * each + out.len();
             simd::run_narrow(Rows { g: &g[own.clone()], x: &x[own], out, columns: &columns });

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::dtype::Element;
-use crate::kernels::simd::{self, Isa, Loop};
+use crate::kernels::pane::{Pane, put};
 use crate::kernels::transpose::{ROWS, SIDE, transpose};
 use crate::layout::{Joint, Layout};
 use crate::shape::Shape;
@@ -66,7 +66,7 @@ impl<'a, T: Element> Operand<'a, T> {
     pub(super) fn new(x: &'a [T], layout: &Layout, shape: &Shape) -> Self {
         let joint = Joint::new(shape, [layout]);
         let (inner, step) = (joint.inner, joint.inner_strides[0]);
-        let order = match joint.last_outer() {
+        let order = match joint.last_outer().map(|(rows, [step])| (rows, step)) {
             None if step == 1 => Order::Dense(layout.offset()),
             Some((rows, 1)) if step > 1 && rows > 1 && inner > 1 => Order::Turned,
             Some((rows, 0)) if rows == joint.runs() && (2..=LONGEST_PERIOD).contains(&inner) => {
@@ -175,7 +175,7 @@ impl<'a, T: Element> Operand<'a, T> {
             return out.copy_from_slice(x);
         }
         let (inner, step) = (self.joint.inner, self.joint.inner_strides[0]);
-        let (count, row_step) = self.joint.last_outer().unwrap_or((1, 0));
+        let (count, row_step) = self.joint.last_outer().map_or((1, 0), |(rows, [step])| (rows, step));
         let mut done = 0;
         while done < out.len() {
             let (run, within) = ((start + done) / inner, (start + done) % inner);
@@ -188,87 +188,13 @@ impl<'a, T: Element> Operand<'a, T> {
             let out = &mut out[done..done + rows * width];
             match self.order {
                 Order::Turned => transpose(out, width, &self.x[at..], step as usize, width, rows),
-                _ => pane(out, self.x, at, width, [row_step, step]),
+                _ => {
+                    let row_steps = [width as isize, row_step];
+                    put(out, self.x, Pane { at: [0, at], rows, row_steps, width, steps: [1, step] });
+                }
             }
             done += rows * width;
         }
-    }
-}
-
-/// Copies rows of `width` elements, of which the first starts at `at`; given are the distances of rows and of
-/// neighbours in a row. Once for each size of elements.
-fn pane<T: Element>(out: &mut [T], x: &[T], at: usize, width: usize, steps: [isize; 2]) {
-    macro_rules! of {
-        ($t:ty) => {
-            simd::run_narrow(Pane::<$t> {
-                out: bytemuck::cast_slice_mut(out),
-                x: bytemuck::cast_slice(x),
-                at,
-                width,
-                steps,
-            })
-        };
-    }
-    match size_of::<T>() {
-        1 => of!(u8),
-        2 => of!(u16),
-        4 => of!(u32),
-        _ => of!(u64),
-    }
-}
-
-struct Pane<'a, T> {
-    out: &'a mut [T],
-    x: &'a [T],
-    at: usize,
-    width: usize,
-    steps: [isize; 2],
-}
-
-impl<T: Copy> Loop for Pane<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Pane { out, x, at, width, steps: [row_step, step] } = self;
-        for (r, out) in out.chunks_exact_mut(width).enumerate() {
-            let at = at.wrapping_add_signed(r as isize * row_step);
-            match step {
-                1 => copy_run(out, &x[at..][..width]),
-                0 => {
-                    let v = x[at];
-                    out.iter_mut().for_each(|o| *o = v);
-                }
-                -1 => out.iter_mut().zip(x[at + 1 - width..=at].iter().rev()).for_each(|(o, &v)| *o = v),
-                _ => {
-                    for (i, o) in out.iter_mut().enumerate() {
-                        *o = x[at.wrapping_add_signed(i as isize * step)];
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Copies a run of as many elements: short ones without a call.
-#[inline(always)]
-pub(super) fn copy_run<T: Copy>(out: &mut [T], x: &[T]) {
-    const WIDE: usize = 16;
-    const NARROW: usize = 4;
-    let n = out.len();
-    match n {
-        0..NARROW => out.iter_mut().zip(x).for_each(|(o, &v)| *o = v),
-        // The last piece may overlap the one before.
-        NARROW..WIDE => {
-            for at in [0, n / 2 / NARROW * NARROW, n.saturating_sub(2 * NARROW), n - NARROW] {
-                out[at..at + NARROW].copy_from_slice(&x[at..at + NARROW]);
-            }
-        }
-        WIDE..=256 => {
-            for at in (0..n - WIDE).step_by(WIDE).chain([n - WIDE]) {
-                out[at..at + WIDE].copy_from_slice(&x[at..at + WIDE]);
-            }
-        }
-        _ => out.copy_from_slice(x),
     }
 }
 
@@ -320,17 +246,6 @@ impl<T: Element> Scratch<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_of_every_length_are_copied_and_nothing_beside() {
-        for n in 0..300 {
-            let x: Vec<u32> = (1..=n as u32).collect();
-            let mut out = vec![0; n + 2];
-            copy_run(&mut out[1..=n], &x);
-            assert_eq!((out[0], out[n + 1]), (0, 0));
-            assert_eq!(out[1..=n], x);
-        }
-    }
 
     #[test]
     fn any_stretch_of_any_layout_is_loaded() {

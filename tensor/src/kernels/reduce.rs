@@ -1,11 +1,13 @@
 //! The reduce family: many elements to one, along any axes.
 
 use crate::dtype::Element;
-use crate::kernels::copy::strided_run;
+use crate::kernels::copy::{gather_par, strided_run};
 use crate::kernels::fold::Fold;
 use crate::kernels::map::BLOCK;
+use crate::kernels::scratch::Scratch;
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
+use crate::shape::Shape;
 
 /// Where the elements lie that each result is folded from: the axes of a layout before number `kept` are those of the
 /// results, the axes from there on are folded.
@@ -52,8 +54,28 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         out.fill(T::down(f.start));
         return;
     }
+    if let Some((once, results)) = alike(layout, kept) {
+        let mut folded = Scratch::<T>::new(once.shape()[..kept].iter().product());
+        reduce(&mut folded, x, &once, kept, f, par);
+        return gather_par(out, &folded, &results, par);
+    }
     let lanes = Lanes::new(layout, kept);
     if lanes.are_columns() { fold_columns(out, x, &lanes, f, par) } else { fold_runs(out, x, &lanes, f, par) }
+}
+
+/// Where the same elements lie at all positions of a kept axis, as in what a sum gives its gradient, results are alike: the
+/// layout with one position of such axes, and that of all results in those of one position. `None` where there is no such
+/// axis.
+fn alike(layout: &Layout, kept: usize) -> Option<(Layout, Layout)> {
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let mut one = shape.clone();
+    (0..kept).filter(|&axis| strides[axis] == 0).for_each(|axis| one[axis] = 1);
+    if &one == shape {
+        return None;
+    }
+    let (results, folded): (Shape, Shape) = (shape[..kept].into(), one[..kept].into());
+    let spread = Layout::dense(folded).broadcast_strides(&results);
+    Some((Layout::strided(one, strides, layout.offset()), Layout::strided(results, spread, 0)))
 }
 
 /// Each output element folds its own runs.
@@ -111,11 +133,17 @@ impl<T: Element> Default for Partial<T> {
     }
 }
 
+/// Shorter runs of elements that lie apart are folded one by one: no block of them needs to be laid out.
+const SHORT: usize = 16;
+
 fn fold_run<T: Element>(x: &[T], at: isize, step: isize, n: usize, f: Fold<T::Compute>) -> T::Compute {
     if step == 1
         && let Some(x) = T::direct(&x[at as usize..][..n])
     {
         return f.run(x);
+    }
+    if n < SHORT {
+        return (0..n as isize).fold(f.start, |total, i| f.pair(total, x[(at + i * step) as usize].up()));
     }
     let mut given = [T::default(); BLOCK];
     let mut up = [T::Compute::default(); BLOCK];

@@ -44,14 +44,21 @@ pub fn scatter<T: Element>(
         let (target, source) = (target.slice(&cuts), source.slice(&cuts));
         let joint = Joint::new(target.shape(), [&target, &source]);
         let [to_step, from_step] = joint.inner_strides;
+        let put = |to: isize, i: i64, v: T| {
+            let to = (to + i as isize * along) as usize;
+            // SAFETY: each block writes to its own positions of the axis that is split, and there is one block where
+            // none is.
+            let o = unsafe { &mut shared.range(to..to + 1)[0] };
+            *o = f(*o, v);
+        };
         joint.for_runs(0..joint.runs(), |_, [to, from]| {
-            for k in 0..joint.inner as isize {
+            let (n, to) = (joint.inner, to as isize);
+            if [to_step, from_step] == [0, 1] {
+                return at[from..][..n].iter().zip(&x[from..][..n]).for_each(|(&i, &v)| put(to, i, v));
+            }
+            for k in 0..n as isize {
                 let from = (from as isize + k * from_step) as usize;
-                let to = (to as isize + k * to_step + at[from] as isize * along) as usize;
-                // SAFETY: each block writes to its own positions of the axis that is split, and there is one block
-                // where none is.
-                let o = unsafe { &mut shared.range(to..to + 1)[0] };
-                *o = f(*o, x[from]);
+                put(to + k * to_step, at[from], x[from]);
             }
         });
     });
@@ -65,6 +72,11 @@ pub fn index_add<T: Element>(out: &mut [T], [before, positions, after]: [usize; 
     // Stretches of `a` are independent of one another.
     let width = after.min(WIDTH);
     let stretches = after.div_ceil(width);
+    if after == 1 {
+        return par.chunks_mut(out, positions, |b, row| {
+            at.iter().zip(&x[b * at.len()..]).for_each(|(&i, &v)| row[i as usize] = row[i as usize].plus(v));
+        });
+    }
     let shared = SharedMut::new(out);
     par.for_each(before * stretches, |block| {
         let (b, from) = (block / stretches, block % stretches * width);

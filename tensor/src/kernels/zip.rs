@@ -274,11 +274,21 @@ pub fn sum<T: Element>(
     blocks.iter().sum()
 }
 
-/// The sum of a few elements in `f64`, with as many accumulators as a wide register has places.
+/// The sum of a few elements in `f64`.
 fn sum_wide<C: Element>(x: &[C]) -> f64 {
-    let mut acc = [0.0; 8];
-    for part in x.chunks(acc.len()) {
-        acc.iter_mut().zip(part).for_each(|(a, v)| *a += v.to_f64());
+    struct Sum<'a, C>(&'a [C]);
+    impl<C: Element> Loop for Sum<'_, C> {
+        type Output = f64;
+        #[inline(always)]
+        fn run<I: Isa>(self) -> f64 {
+            let mut acc = [0.0; 16];
+            let (wide, rest) = self.0.as_chunks::<16>();
+            for w in wide {
+                acc.iter_mut().zip(w).for_each(|(a, v)| *a += v.to_f64());
+            }
+            acc.iter_mut().zip(rest).for_each(|(a, v)| *a += v.to_f64());
+            acc.iter().sum()
+        }
     }
-    acc.iter().sum()
+    simd::run(Sum(x))
 }

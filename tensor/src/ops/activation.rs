@@ -3,8 +3,9 @@
 //! Where the derivative is a formula of its own, the gradient is one operation, computed in one pass and without
 //! rounding between the steps; its own rule is written in the operations of this crate.
 
-use crate::dispatch::in_op;
-use crate::error::Error;
+use crate::attrs;
+use crate::dispatch::{Op, apply1, in_op};
+use crate::error::{Error, or_panic};
 use crate::kernels::number::Real;
 use crate::ops::binary::{binary, zipped};
 use crate::ops::exponential::{DENSITY_AT_0, normal_density};
@@ -88,7 +89,7 @@ unary! {
             let x = R::select(x.lt(R::lit(0.0)), R::lit(0.0), x);
             R::select(R::lit(6.0).lt(x), R::lit(6.0), x)
         },
-        gradient: input |g, x| g * (x.gt(0.0).and(&x.lt(6.0))).to_float_as(x.dtype()),
+        gradient: input |g, x| with_bounds(&HARDTANH_GRAD, &g, x, 0.0, 6.0),
         domain: -3.0 to 9.0, kinks: [0.0 => 0.0, 6.0 => 0.0], specials: [],
         numpy: "", torch: "nn.functional.relu6",
     }
@@ -101,10 +102,7 @@ unary! {
     /// ```
     leaky_relu / try_leaky_relu(slope = [0.01, 0.3]) = LEAKY_RELU {
         eval: |x| R::select(R::lit(0.0).lt(x), x, x * slope),
-        gradient: input |g, x| {
-            let positive = x.gt(0.0).to_float_as(x.dtype());
-            g * (positive * (1.0 - slope) + slope)
-        },
+        gradient: input |g, x| with_slope(&g, x, slope),
         domain: -3.0 to 3.0, kinks: [0.0 => slope], specials: [],
         numpy: "", torch: "nn.functional.leaky_relu",
     }
@@ -248,10 +246,21 @@ unary! {
             let x = R::select(x.lt(low), low, x);
             R::select(high.lt(x), high, x)
         },
-        gradient: input |g, x| g * (x.gt(low).and(&x.lt(high))).to_float_as(x.dtype()),
+        gradient: input |g, x| with_bounds(&HARDTANH_GRAD, &g, x, low, high),
         domain: -3.0 to 3.0, kinks: [-1.0 => 0.0, 1.0 => 0.0], specials: [],
         numpy: "", torch: "nn.functional.hardtanh",
     }
+}
+
+/// What comes in where the element lies within bounds.
+#[track_caller]
+pub(super) fn with_bounds(op: &'static Op, g: &Tensor, x: &Tensor, low: f64, high: f64) -> Tensor {
+    or_panic(apply1(op, attrs! { low: low, high: high }, &mut [g.into(), x.into()]))
+}
+
+#[track_caller]
+fn with_slope(g: &Tensor, x: &Tensor, slope: f64) -> Tensor {
+    or_panic(apply1(&LEAKY_RELU_GRAD, attrs! { slope: slope }, &mut [g.into(), x.into()]))
 }
 
 // The gradients of those whose derivative is a formula of its own: that coming in times the derivative at `x`.
@@ -264,6 +273,32 @@ binary! {
         lhs: [rhs] |u| zipped(&RELU_GRAD, &u, rhs),
         rhs: [] |u| u.zeros_like(),
         domain: (-2.0 to 2.0, -3.0 to 3.0), specials: [],
+        numpy: "", torch: "",
+    }
+
+    // What comes in where the element lies between the bounds.
+    hardtanh_grad(low = [-1.0], high = [1.0]) = HARDTANH_GRAD {
+        eval: |g, x| R::select(low.lt(x), R::select(x.lt(high), g, R::lit(0.0)), R::lit(0.0)),
+        lhs: [rhs] |u| with_bounds(&HARDTANH_GRAD, &u, rhs, low, high),
+        rhs: [] |u| u.zeros_like(),
+        domain: (-2.0 to 2.0, -3.0 to 3.0), specials: [(1.5, 1.0) => [0.0, 0.0], (1.5, 0.5) => [1.0, 0.0]],
+        numpy: "", torch: "",
+    }
+
+    // The same, or on one of them.
+    clamp_grad(low = [-1.0], high = [1.0]) = CLAMP_GRAD {
+        eval: |g, x| R::select(low.le(x), R::select(x.le(high), g, R::lit(0.0)), R::lit(0.0)),
+        lhs: [rhs] |u| with_bounds(&CLAMP_GRAD, &u, rhs, low, high),
+        rhs: [] |u| u.zeros_like(),
+        domain: (-2.0 to 2.0, -3.0 to 3.0), specials: [(1.5, 1.0) => [1.0, 0.0], (1.5, 1.5) => [0.0, 0.0]],
+        numpy: "", torch: "",
+    }
+
+    leaky_relu_grad(slope = [0.01, 0.3]) = LEAKY_RELU_GRAD {
+        eval: |g, x| R::select(R::lit(0.0).lt(x), g, g * slope),
+        lhs: [rhs] |u| with_slope(&u, rhs, slope),
+        rhs: [] |u| u.zeros_like(),
+        domain: (-2.0 to 2.0, -3.0 to 3.0), specials: [(1.5, 1.0) => [1.0, 0.0], (1.5, 0.0) => [slope, 0.0]],
         numpy: "", torch: "",
     }
 

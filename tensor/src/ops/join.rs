@@ -8,7 +8,7 @@ use crate::attrs;
 use crate::dispatch::{Arg, Call, Gradient, Op, Outputs, Saves, apply1};
 use crate::dtype::with_dtype;
 use crate::error::{Error, Result, or_panic};
-use crate::kernels::copy;
+use crate::kernels::{copy, pane};
 use crate::kind::Kind;
 use crate::layout::Layout;
 use crate::ops::pad::whole;
@@ -40,7 +40,7 @@ fn join(call: &Call<'_, '_>, arrange: impl Fn(&mut [Layout]) -> Result<usize>) -
             cuts[axis].start = at;
             at += cuts[axis].count;
             let (x, par) = (call.input(i).storage().slice::<T>(), Par::of(layout.elements()));
-            copy::into_region(out, &shape, &cuts, x, layout, copy::put, &par);
+            copy::into_region(out, &shape, &cuts, x, layout, pane::put, &par);
         }
     }));
     one(AnyTensor::dense(storage, shape, dtype))

@@ -6,7 +6,7 @@ use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, Value as Attr, apply1, in_op};
 use crate::dtype::with_dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{copy, fill};
+use crate::kernels::{copy, fill, pane};
 use crate::kind::{Int, Kind, Value};
 use crate::layout::Cut;
 use crate::ops::create::{attribute, element};
@@ -58,7 +58,7 @@ pub(crate) static PAD: Op = {
         let storage = with_dtype!(x.dtype(), T => Storage::filled(n, |out: &mut [T]| {
             fill::constant(out, element(&value), &Par::of(n));
             let elements = x.storage().slice::<T>();
-            copy::into_region(out, &shape, &cuts, elements, x.layout(), copy::put, &Par::of(n));
+            copy::into_region(out, &shape, &cuts, elements, x.layout(), pane::put, &Par::of(n));
         }));
         one(AnyTensor::dense(storage, shape, x.dtype()))
     }

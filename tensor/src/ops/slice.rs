@@ -6,7 +6,7 @@ use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply1, in_op};
 use crate::dtype::{DType, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::copy;
+use crate::kernels::{copy, pane};
 use crate::kind::Kind;
 use crate::layout::Cut;
 use crate::ops::elementwise::unsupported;
@@ -147,7 +147,7 @@ pub(crate) static SLICE_ADD: Op = {
         if call.input(0).dtype() == DType::Bool {
             return Err(unsupported(DType::Bool));
         }
-        into_slice!(call, copy::add)
+        into_slice!(call, pane::add)
     }
     Op {
         name: "slice_add",
@@ -194,7 +194,7 @@ pub(crate) static SLICE_ADD: Op = {
 /// The operation of [`Tensor::slice_assign`].
 pub(crate) static SLICE_ASSIGN: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        into_slice!(call, copy::put)
+        into_slice!(call, pane::put)
     }
     Op {
         name: "slice_assign",

@@ -272,7 +272,7 @@ unary! {
             let x = R::select(x.lt(low), low, x);
             R::select(high.lt(x), high, x)
         },
-        gradient: input |g, x| g * (x.ge(low).and(&x.le(high))).to_float_as(x.dtype()),
+        gradient: input |g, x| super::activation::with_bounds(&super::activation::CLAMP_GRAD, &g, x, low, high),
         domain: -3.0 to 3.0, kinks: [-1.0 => 1.0, 1.0 => 1.0], specials: [],
         numpy: "clip", torch: "clamp",
     }

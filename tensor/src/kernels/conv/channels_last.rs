@@ -17,7 +17,7 @@ use super::sweep::Place;
 use super::{Conv, Sums};
 use crate::kernels::gemm::blocked::strips;
 use crate::kernels::gemm::tile::{Inner, Left, Plus, Right, Shift, Target, Tiled};
-use crate::kernels::operand::copy_run;
+use crate::kernels::pane::copy_run;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::transpose::transpose;
 use crate::kernels::window::Window;

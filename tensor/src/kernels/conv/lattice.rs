@@ -8,7 +8,7 @@
 use smallvec::SmallVec;
 
 use super::{Conv, Sums};
-use crate::kernels::operand::copy_run;
+use crate::kernels::pane::copy_run;
 use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop};
 use crate::kernels::window::Window;
 

@@ -11,7 +11,7 @@ use crate::kernels::gemm::blocked::strips;
 use crate::kernels::gemm::tile::{
     Inner, Left, MOST_COLUMNS, MOST_REGISTERS, MOST_ROWS, Places, Plus, Right, Shift, Target, Tiles,
 };
-use crate::kernels::operand::copy_run;
+use crate::kernels::pane::copy_run;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::vector::{Vector, VectorLoop};
 use crate::par::{Par, SharedMut};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Matrix;
 use crate::dtype::Element;
-use crate::kernels::operand::copy_run;
+use crate::kernels::pane::copy_run;
 use crate::kernels::transpose::transpose;
 use crate::par::{Par, SharedMut};
 

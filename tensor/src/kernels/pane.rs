@@ -81,8 +81,13 @@ impl<T: Copy> Loop for Put<'_, T> {
             [1, -1] => pane.for_rows(out, |out, at| {
                 out[..n].iter_mut().zip(x[at + 1 - n..=at].iter().rev()).for_each(|(o, &v)| *o = v);
             }),
-            [1, step] => pane.for_rows(out, |out, at| {
-                out[..n].iter_mut().enumerate().for_each(|(i, o)| *o = x[at.wrapping_add_signed(i as isize * step)]);
+            [1, 2] => pane.for_rows(out, |out, at| {
+                // Pairs, so that registers of neighbours are read.
+                let pairs = x[at..at + 2 * n - 1].chunks(2);
+                out[..n].iter_mut().zip(pairs).for_each(|(o, pair)| *o = pair[0]);
+            }),
+            [1, step] if step > 2 => pane.for_rows(out, |out, at| {
+                out[..n].iter_mut().zip(x[at..].iter().step_by(step as usize)).for_each(|(o, &v)| *o = v);
             }),
             [to, step] => pane.for_rows(out, |out, at| {
                 (0..n as isize).for_each(|i| out[(i * to) as usize] = x[at.wrapping_add_signed(i * step)]);
@@ -167,7 +172,7 @@ mod tests {
     #[test]
     fn rows_of_any_steps_are_copied_and_added() {
         let x: Vec<f32> = (0..1000).map(|i| i as f32).collect();
-        for (to, from) in [(1, 1), (1, 0), (1, -1), (1, 3), (2, 1), (3, -2), (-1, 1), (-2, 0)] {
+        for (to, from) in [(1, 1), (1, 0), (1, -1), (1, 2), (1, 3), (1, -2), (2, 1), (3, -2), (-1, 1), (-2, 0)] {
             for width in [1, 5, 40] {
                 let row_steps = [125, if from < 0 { -7 } else { 11 }];
                 let pane = Pane { at: [100, 500], rows: 4, row_steps, width, steps: [to, from] };

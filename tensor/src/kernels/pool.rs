@@ -7,6 +7,8 @@ use std::hint::select_unpredictable;
 
 use crate::dtype::Element;
 use crate::kernels::compute::in_compute;
+use crate::kernels::fold::{self, Sum};
+use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::Precise;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::window::Window;
@@ -290,14 +292,16 @@ impl<C: Precise + Element, const PLACES: bool> Loop for MaxPool<'_, C, PLACES> {
             for (row, lines) in rows.iter().enumerate() {
                 let to = plane * positions + row * width;
                 best.fill(least);
-                let top = lines.first as i32;
-                place.iter_mut().zip(&firsts).for_each(|(p, f)| *p = f + top);
+                if PLACES {
+                    let top = lines.first as i32;
+                    place.iter_mut().zip(&firsts).for_each(|(p, f)| *p = f + top);
+                }
                 for i in 0..lines.count {
                     let at = lines.start(i);
                     line.fill(&x[at..at + wide.size]);
                     for k in 0..window.kernel {
                         let shift = at as i32 + (k * window.dilation) as i32;
-                        raise(&mut best, &mut place, line.met(k), &starts, shift);
+                        raise::<C, PLACES>(&mut best, &mut place, line.met(k), &starts, shift);
                     }
                 }
                 out[to..to + width].copy_from_slice(&best[..width]);
@@ -311,7 +315,10 @@ impl<C: Precise + Element, const PLACES: bool> Loop for MaxPool<'_, C, PLACES> {
 
 /// Puts what is met in place of the best so far, where it is better.
 #[inline(always)]
-fn raise<C: Precise>(best: &mut [C], place: &mut [i32], met: &[C], starts: &[i32], shift: i32) {
+fn raise<C: Precise, const PLACES: bool>(best: &mut [C], place: &mut [i32], met: &[C], starts: &[i32], shift: i32) {
+    if !PLACES {
+        return best.iter_mut().zip(met).for_each(|(best, &met)| *best = better_of((*best, 0), (met, 0)).0);
+    }
     for ((best, place), (&met, &start)) in best.iter_mut().zip(place).zip(met.iter().zip(starts)) {
         (*best, *place) = better_of((*best, *place), (met, start + shift));
     }
@@ -436,6 +443,12 @@ fn counted<C: Element>(spans: [Span; 3]) -> C {
     C::from_f64(spans.iter().map(|s| s.counted).product::<usize>() as f64)
 }
 
+/// Whether one window shows the whole of a plane: how many positions it counts.
+fn whole(axes: &[Axis; 3]) -> Option<usize> {
+    let all = |a: &Axis| a.step == 1 && a.spans.len() == 1 && a.spans[0].len == a.size;
+    axes.iter().all(all).then(|| axes.iter().map(|a| a.spans[0].counted).product())
+}
+
 /// The sum over each window divided by the number of positions that it counts; those in the padding hold 0.
 pub fn avg_pool<T>(out: &mut [T], x: &[T], axes: &[Axis; 3], par: &Par)
 where
@@ -467,19 +480,22 @@ impl<C: Precise + Element> Loop for AvgPool<'_, C> {
         let width = wide.spans.len();
         let zero = C::default();
         let planes = out.chunks_mut(positions).zip(x.chunks(pixels));
+        if let Some(count) = whole(axes) {
+            out.fill(zero);
+            (fold::floats::<Sum, C>().rows)(out, x, pixels, pixels);
+            return out.iter_mut().for_each(|o| *o = *o / C::from_f64(count as f64));
+        }
         let Some(window) = wide.window else {
+            let mut line = vec![zero; wide.size];
             for (out, x) in planes {
                 for_rows(axes, |row, d, h| {
+                    // The lines that windows meet, added up, and then what each window shows of them.
+                    line.fill(zero);
+                    for at in lines(axes, d, h) {
+                        line.iter_mut().zip(&x[at..][..wide.size]).for_each(|(sum, &v)| *sum = *sum + v);
+                    }
                     for (o, span) in out[row * width..].iter_mut().zip(&wide.spans) {
-                        let sum = if span.len == wide.size && d.len == 1 {
-                            // Whole lines follow one another.
-                            let line = lines(axes, d, h).next().unwrap_or(0);
-                            sum(&x[line..], 1, span.len * h.len)
-                        } else {
-                            let part = |line: usize| sum(&x[line + span.start..], wide.step, span.len);
-                            lines(axes, d, h).map(part).fold(zero, |a, b| a + b)
-                        };
-                        *o = sum / counted([d, h, *span]);
+                        *o = sum(&line[span.start..], wide.step, span.len) / counted([d, h, *span]);
                     }
                 });
             }
@@ -509,17 +525,17 @@ impl<C: Precise + Element> Loop for AvgPool<'_, C> {
 /// The sum of `len` elements, `step` apart.
 #[inline(always)]
 fn sum<C: Precise + Default>(x: &[C], step: usize, len: usize) -> C {
-    const LANES: usize = 16;
-    let zero = C::default();
     if step > 1 || len < LANES {
-        return x.iter().step_by(step).take(len).fold(zero, |sum, &v| sum + v);
+        return x.iter().step_by(step).take(len).fold(C::default(), |sum, &v| sum + v);
     }
     let (wide, rest) = x[..len].as_chunks::<LANES>();
-    let mut acc = [zero; LANES];
-    for part in wide.iter().map(|w| &w[..]).chain([rest]) {
-        acc.iter_mut().zip(part).for_each(|(a, &v)| *a = *a + v);
+    let mut acc = [C::default(); LANES];
+    for w in wide {
+        acc.iter_mut().zip(w).for_each(|(a, &v)| *a = *a + v);
     }
-    acc.into_iter().fold(zero, |a, b| a + b)
+    let mut acc = settled(acc);
+    acc.iter_mut().zip(rest).for_each(|(a, &v)| *a = *a + v);
+    lanes::sum(acc)
 }
 
 /// The gradient of [`avg_pool`]: each element of `g` is shared out evenly over its window.
@@ -531,16 +547,20 @@ where
     let wide = &axes[2];
     let each = (GRAIN / pixels.max(1)).max(1);
     par.chunks_mut(x, each * pixels, |task, x| {
+        let mut shares = vec![T::Compute::default(); wide.size];
         for (k, x) in x.chunks_mut(pixels).enumerate() {
             let g = &g[(task * each + k) * positions..][..positions];
             on_zeros(x, |x| {
                 for_rows(axes, |row, d, h| {
+                    // What the windows give to a line, and then all lines that they meet get that.
+                    shares.fill(T::Compute::default());
                     for (&g, span) in g[row * wide.spans.len()..].iter().zip(&wide.spans) {
                         let share = g.up() / counted([d, h, *span]);
-                        for line in lines(axes, d, h) {
-                            let shown = x[line + span.start..].iter_mut().step_by(wide.step).take(span.len);
-                            shown.for_each(|x| *x = *x + share);
-                        }
+                        let shown = shares[span.start..].iter_mut().step_by(wide.step).take(span.len);
+                        shown.for_each(|sum| *sum = *sum + share);
+                    }
+                    for line in lines(axes, d, h) {
+                        x[line..].iter_mut().zip(&shares).for_each(|(x, &share)| *x = *x + share);
                     }
                 });
             });

@@ -59,8 +59,45 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         reduce(&mut folded, x, &once, kept, f, par);
         return gather_par(out, &folded, &results, par);
     }
+    if T::direct(&[]).is_some()
+        && let Some(inner) = inner_axes(layout, kept)
+    {
+        // In the order of memory: first what lies together, then what is left of it.
+        let (parts, rest) = in_order(layout, &inner);
+        let mut folded = Scratch::<T>::new(rest.elements());
+        reduce(&mut folded, x, &parts, rest.shape().rank(), f, par);
+        return reduce(out, &folded, &rest, kept, f, par);
+    }
     let lanes = Lanes::new(layout, kept);
     if lanes.are_columns() { fold_columns(out, x, &lanes, f, par) } else { fold_runs(out, x, &lanes, f, par) }
+}
+
+/// Elements that lie together from which on they are folded first.
+const TOGETHER: usize = 64;
+
+/// The folded axes within all that are kept, where others are folded too, outside of one that is kept: so are the sums of
+/// channels over images. Elements of a result then lie in stretches far from one another.
+fn inner_axes(layout: &Layout, kept: usize) -> Option<Vec<usize>> {
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let wide = |&axis: &usize| shape[axis] > 1;
+    let least = (0..kept).filter(wide).map(|axis| strides[axis].unsigned_abs()).min()?;
+    let folded = || (kept..shape.rank()).filter(wide);
+    let inner: Vec<usize> = folded().filter(|&axis| strides[axis].unsigned_abs() < least).collect();
+    let elements: usize = inner.iter().map(|&axis| shape[axis]).product();
+    (elements >= TOGETHER && inner.len() < folded().count()).then_some(inner)
+}
+
+/// The layout with the inner axes last and the others in the order of memory, and the layout of what is left when those are
+/// folded: with the kept axes first again.
+fn in_order(layout: &Layout, inner: &[usize]) -> (Layout, Layout) {
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let others = || (0..shape.rank()).filter(|axis| !inner.contains(axis));
+    let mut order: Vec<usize> = others().collect();
+    order.sort_by_key(|&axis| std::cmp::Reverse(strides[axis].unsigned_abs()));
+    let left = Layout::dense(order.iter().map(|&axis| shape[axis]).collect());
+    let back: Vec<usize> = others().filter_map(|axis| order.iter().position(|&a| a == axis)).collect();
+    order.extend(inner);
+    (layout.permute(&order), left.permute(&back))
 }
 
 /// Where the same elements lie at all positions of a kept axis, as in what a sum gives its gradient, results are alike: the

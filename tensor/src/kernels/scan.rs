@@ -1,5 +1,7 @@
 //! The scan family: running folds along the middle axis of dense elements `[before, n, after]`.
 
+use std::hint::select_unpredictable;
+
 use crate::dtype::Element;
 use crate::par::{GRAIN, Par, SharedMut};
 
@@ -8,6 +10,28 @@ const WIDTH: usize = 256;
 
 /// The numbers of elements before, along and after the axis of a scan.
 pub type Sizes = [usize; 3];
+
+/// Lanes along the last axis that are scanned in turn, element by element: each waits for its own sums only.
+const ASIDE: usize = 4;
+
+/// Calls `f` with blocks of lanes of `n` elements each: their number, and that of the first.
+fn for_lanes(lanes: usize, n: usize, par: &Par, f: impl Fn(usize, usize) + Sync) {
+    let together = (GRAIN / n).max(ASIDE).next_multiple_of(ASIDE);
+    par.for_each(lanes.div_ceil(together), |block| {
+        let end = lanes.min((block + 1) * together);
+        (block * together..end).step_by(ASIDE).for_each(|first| f(first, ASIDE.min(end - first)));
+    });
+}
+
+/// Calls `f` for the elements of some lanes of `n` elements, in turn: with the number of the lane among them and that of
+/// the element among all of theirs.
+#[inline(always)]
+fn in_turn(lanes: usize, n: usize, mut f: impl FnMut(usize, usize)) {
+    if lanes == ASIDE {
+        return (0..n).for_each(|i| (0..ASIDE).for_each(|lane| f(lane, lane * n + i)));
+    }
+    (0..lanes).for_each(|lane| (0..n).for_each(|i| f(lane, lane * n + i)));
+}
 
 /// Calls `f` with pieces that together are all lanes: where the first element of each lies, and how many lanes lie
 /// side by side. Element `i` of lane `j` of a piece is at `first + i * after + j`.
@@ -28,19 +52,21 @@ fn for_pieces([before, n, after]: Sizes, par: &Par, f: impl Fn(usize, usize) + S
 
 /// Running folds, in place.
 fn fold<T: Element>(x: &mut [T], sizes: Sizes, par: &Par, f: impl Fn(T::Compute, T::Compute) -> T::Compute + Sync) {
-    let [_, n, after] = sizes;
+    let [before, n, after] = sizes;
     let shared = SharedMut::new(x);
+    if after == 1 && n > 0 {
+        return for_lanes(before, n, par, |first, lanes| {
+            // SAFETY: each call has its own lanes.
+            let x = unsafe { shared.range(first * n..(first + lanes) * n) };
+            let mut acc: [Option<T::Compute>; ASIDE] = [None; ASIDE];
+            in_turn(lanes, n, |lane, at| {
+                let v = x[at].up();
+                let sum = acc[lane].map_or(v, |acc| f(acc, v));
+                (x[at], acc[lane]) = (T::down(sum), Some(sum));
+            });
+        });
+    }
     for_pieces(sizes, par, |first, width| {
-        if after == 1 {
-            // SAFETY: each piece has its own elements, here those of one lane.
-            let lane = unsafe { shared.range(first..first + n) };
-            let mut acc = lane[0].up();
-            for v in &mut lane[1..] {
-                acc = f(acc, v.up());
-                *v = T::down(acc);
-            }
-            return;
-        }
         let mut acc = [T::Compute::default(); WIDTH];
         for i in 0..n {
             let start = first + i * after;
@@ -67,9 +93,25 @@ pub fn cumprod<T: Element>(x: &mut [T], sizes: Sizes, par: &Par) {
 /// The largest element so far, in place, and its position along the axis: the last of equals. From the first NaN on,
 /// NaN, and the position of the last one.
 pub fn cummax<T: Element>(x: &mut [T], places: &mut [i64], sizes: Sizes, par: &Par) {
-    let [_, n, after] = sizes;
+    let [before, n, after] = sizes;
     let (x, places) = (SharedMut::new(x), SharedMut::new(places));
     let is_nan = |v: T| v.partial_cmp(&v).is_none();
+    // False for a number after NaN, true for NaN.
+    let takes = |v: T, best: T| (v >= best) | is_nan(v);
+    if after == 1 && n > 0 {
+        return for_lanes(before, n, par, |first, lanes| {
+            let range = first * n..(first + lanes) * n;
+            // SAFETY: each call has its own lanes.
+            let (x, places) = unsafe { (x.range(range.clone()), places.range(range)) };
+            let mut best: [(T, i64); ASIDE] = std::array::from_fn(|lane| (x[lane.min(lanes - 1) * n], 0));
+            in_turn(lanes, n, |lane, at| {
+                let (v, i) = (x[at], (at - lane * n) as i64);
+                let new = takes(v, best[lane].0);
+                best[lane] = (select_unpredictable(new, v, best[lane].0), select_unpredictable(new, i, best[lane].1));
+                (x[at], places[at]) = best[lane];
+            });
+        });
+    }
     for_pieces(sizes, par, |first, width| {
         let mut best = [(T::default(), 0); WIDTH];
         for i in 0..n {
@@ -77,9 +119,8 @@ pub fn cummax<T: Element>(x: &mut [T], places: &mut [i64], sizes: Sizes, par: &P
             // SAFETY: each piece has its own elements.
             let (row, at) = unsafe { (x.range(range.clone()), places.range(range)) };
             for ((v, at), best) in row.iter_mut().zip(at).zip(&mut best) {
-                if i == 0 || is_nan(*v) || *v >= best.0 {
-                    *best = (*v, i as i64);
-                }
+                let new = (i == 0) | takes(*v, best.0);
+                *best = (select_unpredictable(new, *v, best.0), select_unpredictable(new, i as i64, best.1));
                 (*v, *at) = *best;
             }
         }
@@ -88,8 +129,21 @@ pub fn cummax<T: Element>(x: &mut [T], places: &mut [i64], sizes: Sizes, par: &P
 
 /// `s[i] = a[i] * s[i - 1] + s[i]` along the axis, in place; the first element of each lane stays.
 pub fn recurrence<T: Element>(s: &mut [T], a: &[T], sizes: Sizes, par: &Par) {
-    let [_, n, after] = sizes;
+    let [before, n, after] = sizes;
     let shared = SharedMut::new(s);
+    if after == 1 && n > 0 {
+        return for_lanes(before, n, par, |first, lanes| {
+            // SAFETY: each call has its own lanes.
+            let s = unsafe { shared.range(first * n..(first + lanes) * n) };
+            let a = &a[first * n..][..lanes * n];
+            let mut state: [Option<T::Compute>; ASIDE] = [None; ASIDE];
+            in_turn(lanes, n, |lane, at| {
+                let own = s[at].up();
+                let next = state[lane].map_or(own, |state| a[at].up().times(state).plus(own));
+                (s[at], state[lane]) = (T::down(next), Some(next));
+            });
+        });
+    }
     for_pieces(sizes, par, |first, width| {
         let mut state = [T::Compute::default(); WIDTH];
         for i in 0..n {

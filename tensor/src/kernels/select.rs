@@ -1,10 +1,12 @@
 //! The select family: one of two operands by a mask, element by element.
 
+use smallvec::SmallVec;
+
 use crate::dtype::Element;
 use crate::kernels::operand::Operand;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::Layout;
-use crate::par::{GRAIN, Par};
+use crate::par::{GRAIN, Par, SharedMut};
 use crate::shape::Shape;
 
 /// `out = mask ? yes : no` over operands that broadcast to `shape`.
@@ -72,12 +74,56 @@ fn put_where_not<T: Element>(out: &mut [T], mask: &[u8], no: &[T]) {
     }
 }
 
-/// The positions of the elements of `x` that are not 0, in order.
-pub fn positions<T: Element>(x: &[T], par: &Par) -> Vec<i64> {
-    let of_block = |i: usize| {
-        let block = &x[i * GRAIN..x.len().min((i + 1) * GRAIN)];
-        let found = block.iter().enumerate().filter(|(_, v)| **v != T::default());
-        found.map(|(k, _)| (i * GRAIN + k) as i64).collect::<Vec<i64>>()
-    };
-    par.map(x.len().div_ceil(GRAIN), of_block).concat()
+/// How many elements of `x` before each block of them, and of all, are not 0.
+pub fn nonzero_before<T: Element>(x: &[T], par: &Par) -> Vec<usize> {
+    struct Count<'a, T>(&'a [T]);
+    impl<T: Element> Loop for Count<'_, T> {
+        type Output = usize;
+        #[inline(always)]
+        fn run<I: Isa>(self) -> usize {
+            self.0.iter().filter(|v| **v != T::default()).count()
+        }
+    }
+    let block = |i: usize| &x[i * GRAIN..x.len().min((i + 1) * GRAIN)];
+    let counts = par.map(x.len().div_ceil(GRAIN), |i| simd::run_narrow(Count(block(i))));
+    let mut all = vec![0];
+    counts.into_iter().for_each(|count| all.push(all[all.len() - 1] + count));
+    all
+}
+
+/// Elements that are looked at together.
+const AT_A_TIME: usize = 1024;
+
+/// The positions in `shape` of the elements of the dense `x` that are not 0, in row-major order, each a row of `out`;
+/// `before` is of [`nonzero_before`].
+pub fn nonzero<T: Element>(out: &mut [i64], x: &[T], shape: &Shape, before: &[usize], par: &Par) {
+    let Some((&last, leading)) = shape.split_last() else { return };
+    let (rank, last, out) = (shape.rank(), last as i64, SharedMut::new(out));
+    par.for_each(before.len() - 1, |block| {
+        // SAFETY: each block has its own rows.
+        let out = unsafe { out.range(before[block] * rank..before[block + 1] * rank) };
+        let mut rows = out.chunks_exact_mut(rank);
+        let x = &x[block * GRAIN..x.len().min((block + 1) * GRAIN)];
+        // Neighbours mostly lie in one line along the last axis: its place is found once.
+        let (mut line, mut place) = (0..0, SmallVec::<[i64; 4]>::from_elem(0, leading.len()));
+        for (k, x) in x.chunks(AT_A_TIME).enumerate() {
+            // Each is noted, and what does not count is written over: no branch to mispredict.
+            let (mut found, mut count) = ([0; AT_A_TIME], 0);
+            for (i, v) in x.iter().enumerate() {
+                found[count] = (block * GRAIN + k * AT_A_TIME + i) as i64;
+                count += (*v != T::default()) as usize;
+            }
+            for (&at, row) in found[..count].iter().zip(&mut rows) {
+                if !line.contains(&at) {
+                    let mut rest = at / last;
+                    line = rest * last..(rest + 1) * last;
+                    for (p, &size) in place.iter_mut().zip(leading).rev() {
+                        (*p, rest) = (rest % size as i64, rest / size as i64);
+                    }
+                }
+                row.iter_mut().zip(&place).for_each(|(r, &p)| *r = p);
+                row[rank - 1] = at - line.start;
+            }
+        }
+    });
 }

@@ -3,6 +3,8 @@
 //! The order is that of unsigned integer keys: numbers as usual, both zeros alike, NaN above all others. A key packed
 //! with the element's position is sorted as one integer, so that equal elements keep their order.
 
+use std::hint::select_unpredictable;
+
 use crate::dtype::{DType, Element};
 use crate::par::{GRAIN, Par};
 
@@ -199,6 +201,9 @@ pub fn pick<T: Element>(out: &mut [T], x: &[T], n: usize, at: &[i64], k: usize, 
 
 /// Distinct elements in sorted order, the place of each element among them, and how many equal each.
 pub fn unique<T: Element>(x: &[T]) -> (Vec<T>, Vec<i64>, Vec<i64>) {
+    if let Some(counted) = unique_integers(x) {
+        return counted;
+    }
     let mut order = vec![0; x.len()];
     argsort(&mut order, x, x.len().max(1), false, &Par::sequential());
     let (mut values, mut inverse, mut counts) = (Vec::<T>::new(), vec![0; x.len()], Vec::new());
@@ -218,6 +223,31 @@ pub fn unique<T: Element>(x: &[T]) -> (Vec<T>, Vec<i64>, Vec<i64>) {
     (values, inverse, counts)
 }
 
+/// [`unique`] of integers that lie close to one another: they are counted, and not sorted.
+fn unique_integers<T: Element>(x: &[T]) -> Option<(Vec<T>, Vec<i64>, Vec<i64>)> {
+    let number = |v: &T| v.to_i64();
+    if !T::DTYPE.is_int() {
+        return None;
+    }
+    let (low, high) = (x.iter().map(number).min()?, x.iter().map(number).max()?);
+    let range = usize::try_from(high.checked_sub(low)?).ok()?;
+    if range > 4 * x.len().max(256) {
+        return None;
+    }
+    // How many have each number, and then its place among those that are there.
+    let mut places = vec![0; range + 1];
+    x.iter().for_each(|v| places[(number(v) - low) as usize] += 1);
+    let (mut values, mut counts) = (Vec::new(), Vec::new());
+    for (place, v) in places.iter_mut().zip(low..=high) {
+        let count = std::mem::replace(place, counts.len() as i64);
+        if count > 0 {
+            values.push(T::from_i64(v));
+            counts.push(count);
+        }
+    }
+    Some((values, x.iter().map(|v| places[(number(v) - low) as usize]).collect(), counts))
+}
+
 /// For each element of `values`, where it goes in the sorted lane of `n` elements that belongs to it: before the
 /// elements that equal it, or after them where `right`. There is one lane for all, or as many as there are stretches of
 /// `each` values.
@@ -231,10 +261,30 @@ pub fn search<T: Element>(
     par.chunks_mut(out, GRAIN, |block, out| {
         for (i, o) in out.iter_mut().enumerate() {
             let i = block * GRAIN + i;
-            let (lane, v) = (&lanes[i / each * n..][..n], key(values[i].up()));
-            *o = lane.partition_point(|x| key(x.up()) < v || right && key(x.up()) == v) as i64;
+            let (lane, v) = (&lanes[i / each * n..][..n], values[i].up());
+            *o = if v.partial_cmp(&v).is_none() {
+                // NaN is larger than every number, and equal to NaN.
+                lane.partition_point(|x| right || x.up().partial_cmp(&x.up()).is_some()) as i64
+            } else if right {
+                before(lane, |x| x <= v) as i64
+            } else {
+                before(lane, |x| x < v) as i64
+            };
         }
     });
+}
+
+/// How many elements of a lane come before those for which `goes_on` does not hold: by halves, and without a branch, which
+/// would be mispredicted every other time.
+#[inline(always)]
+fn before<T: Element>(lane: &[T], goes_on: impl Fn(T::Compute) -> bool) -> usize {
+    let (mut first, mut count) = (0, lane.len());
+    while count > 1 {
+        let half = count / 2;
+        first = select_unpredictable(goes_on(lane[first + half - 1].up()), first + half, first);
+        count -= half;
+    }
+    first + lane.get(first).is_some_and(|x| goes_on(x.up())) as usize
 }
 
 /// For each lane of `n` elements of `x`, at least one, the position of the first largest, or smallest; of the first

@@ -1,11 +1,9 @@
 //! Batch normalisation.
 
-use std::panic::Location;
-
 use smallvec::SmallVec;
 
 use crate::attrs;
-use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply, in_op};
+use crate::dispatch::{Arg, Attrs, Call, Gradient, Op, Outputs, Saves, apply, apply1};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::norm::{self, Affine, Slope};
@@ -23,7 +21,7 @@ use crate::tape::Vjp;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
-pub(crate) static OPS: &[&Op] = &[&BATCH_NORM, &BATCH_NORM_GRAD];
+pub(crate) static OPS: &[&Op] = &[&BATCH_NORM, &BATCH_NORM_GRAD, &BATCH_NORM_WITH];
 
 /// The precision of the statistics of elements of precision `dtype`: 16-bit floats have too little range for them.
 pub(super) fn statistics_dtype(dtype: DType) -> DType {
@@ -261,11 +259,95 @@ pub(crate) static BATCH_NORM_GRAD: Op = {
     }
 };
 
-/// One number for each channel of `x`, in its precision and such that it broadcasts against it.
-#[track_caller]
-fn beside_input(t: &Tensor, x: &Tensor) -> Result<Tensor> {
-    t.try_to_dtype(x.dtype())?.try_reshape(beside(x.shape()))
-}
+/// The operation of [`Tensor::batch_norm_with`].
+pub(crate) static BATCH_NORM_WITH: Op = {
+    fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
+        let dtype = call.input(0).dtype();
+        if !dtype.is_float() {
+            return Err(unsupported(dtype).help("convert first: x.to_float()"));
+        }
+        let (count, _) = channels(call.input(0).shape())?;
+        for (i, name) in (1..call.len()).zip(["mean", "variance", "weight", "bias"]) {
+            per_channel(call.input(i), name, count)?;
+        }
+        let numbers =
+            |i: usize, missing| if call.len() > i { call.input(i).to_f64_vec() } else { vec![missing; count] };
+        let (mean, variance) = (numbers(1, 0.0), numbers(2, 1.0));
+        let (weight, bias, eps) = (numbers(3, 1.0), numbers(4, 0.0), call.attrs().float("eps"));
+        let map = |c: usize| Affine { center: mean[c], scale: weight[c] / (variance[c] + eps).sqrt(), shift: bias[c] };
+        let maps: Vec<Affine> = (0..count).map(map).collect();
+        let wide = statistics_dtype(dtype);
+        let x = dense(cast(call.input(0), wide));
+        let y = with_dtype!(precise wide, T => {
+            let (par, plane) = (Par::of(x.elements()), x.shape()[2..].iter().product());
+            AnyTensor::filled::<T>(x.shape().clone(), |y| norm::affine(y, x.dense_slice(), &maps, plane, &par))
+        });
+        Ok(cast(&y, dtype).into())
+    }
+    /// With `d = x - mean` and `scale = rstd weight`: `g scale`, and the sums over each channel of `g` and `g d`.
+    fn vjp(cx: &mut Vjp<'_>) {
+        let (g, x, mean, variance) = (cx.g(), cx.input::<Float>(0), cx.input::<Float>(1), cx.input::<Float>(2));
+        let (wide, beside) = (mean.dtype(), beside(x.shape()));
+        let axes: SmallVec<[usize; 4]> = (0..x.rank()).filter(|&axis| axis != 1).collect();
+        let g = g.to_dtype(wide);
+        let rstd = (&variance + cx.attrs().float("eps")).sqrt().recip();
+        let weight = if cx.inputs() > 3 { cx.input::<Float>(3).to_dtype(wide) } else { rstd.ones_like() };
+        let scale = &rstd * &weight;
+        let mut gradients: [Option<Tensor>; 5] = Default::default();
+        if cx.needs(0) {
+            gradients[0] = Some(&g * scale.reshape(&beside));
+        }
+        let sums = g.sum_axis(&axes[..]);
+        if cx.needs(2) || cx.inputs() > 3 && cx.needs(3) {
+            let products = (g * (x.to_dtype(wide) - mean.reshape(&beside))).sum_axis(&axes[..]);
+            gradients[2] = Some(&products * scale.clone() * rstd.square() * -0.5);
+            gradients[3] = Some(products * rstd);
+        }
+        gradients[1] = Some(-(&sums * scale));
+        gradients[4] = Some(sums);
+        for (i, gradient) in gradients.into_iter().enumerate().take(cx.inputs()) {
+            if let Some(gradient) = gradient.filter(|_| cx.needs(i)) {
+                cx.give(i, gradient.to_dtype(cx.input_dtype(i)));
+            }
+        }
+    }
+    fn samples(g: &mut Gen) -> Vec<Sample> {
+        let shape = g.shape(2, 4);
+        let each = Shape::from([shape[1]]);
+        let inputs = [
+            g.numbers(&shape, -2.0, 2.0),
+            g.numbers(&each, -1.0, 1.0),
+            g.numbers(&each, 0.5, 2.0),
+            g.numbers(&each, 0.5, 2.0),
+            g.numbers(&each, -1.0, 1.0),
+        ];
+        let kept = 3 + 2 * g.below(2);
+        vec![Sample::new(inputs.into_iter().take(kept), attrs! { eps: 1e-2 })]
+    }
+    Op {
+        name: "batch_norm_with",
+        operands: &["input", "mean", "variance", "weight", "bias"],
+        forward,
+        gradient: Gradient::Rule { saves: |_| Saves::INPUTS, vjp },
+        info: || OpInfo {
+            family: Family::Norm,
+            numpy: "",
+            torch: "",
+            precisions: FLOATS,
+            samples,
+            specials: |_| Vec::new(),
+            misuses: || {
+                let z = |shape: &[usize]| -> AnyTensor { Tensor::zeros(shape).into() };
+                let case = |shapes: [&[usize]; 3], says| Misuse::new(shapes.map(z), attrs! { eps: 1e-5 }, says);
+                vec![
+                    case([&[4], &[4], &[4]], "needs rank 2 or more"),
+                    case([&[2, 3], &[2], &[3]], "mean has shape [2], not [3]"),
+                    case([&[2, 3], &[3], &[4]], "variance has shape [4], not [3]"),
+                ]
+            },
+        },
+    }
+};
 
 twin! {
     impl [] Tensor {
@@ -319,24 +401,9 @@ twin! {
             affine: Option<(&Tensor, &Tensor)>,
             eps: f64,
         ) -> Tensor {
-            let at = Location::caller();
-            let mut named = vec![("mean", mean), ("variance", variance)];
-            named.extend(affine.into_iter().flat_map(|(weight, bias)| [("weight", weight), ("bias", bias)]));
-            let fits = channels(self.shape())
-                .and_then(|(count, _)| named.iter().try_for_each(|(name, t)| per_channel(t.as_any(), name, count)));
-            let operands: Vec<_> =
-                [("input", self)].iter().chain(&named).map(|(name, t)| (*name, t.as_any())).collect();
-            in_op("batch_norm_with", &operands, at, fits)?;
-            // The scale is computed in the precision of the statistics, which may be the wider one.
-            let mut scale = (variance + eps).try_sqrt()?.try_recip()?;
-            if let Some((weight, _)) = affine {
-                scale = scale.try_mul(weight.try_to_dtype(scale.dtype())?)?;
-            }
-            let y = self.try_sub(beside_input(mean, self)?)?.try_mul(beside_input(&scale, self)?)?;
-            match affine {
-                None => Ok(y),
-                Some((_, bias)) => y.try_add(beside_input(bias, self)?),
-            }
+            let mut inputs: SmallVec<[Arg<'_>; 5]> = smallvec::smallvec![self.into(), mean.into(), variance.into()];
+            inputs.extend(affine.into_iter().flat_map(|(weight, bias)| [Arg::from(weight), bias.into()]));
+            apply1(&BATCH_NORM_WITH, attrs! { eps: eps }, &mut inputs)
         }
     }
 }

@@ -27,17 +27,15 @@ pub(crate) static NONZERO: Op = Op {
         let x = call.input(0);
         let (shape, n) = (x.shape(), x.elements());
         let x = dense(x.view(x.layout().clone()));
-        let found = with_dtype!(x.dtype(), T => select::positions(&x.storage().slice::<T>()[..n], &Par::of(n)));
-        let rank = shape.rank();
-        let storage = Storage::filled(found.len() * rank, |out: &mut [i64]| {
-            for (place, &at) in out.chunks_mut(rank.max(1)).zip(&found) {
-                let mut rest = at;
-                for (p, &size) in place.iter_mut().zip(shape.iter()).rev() {
-                    (*p, rest) = (rest % size as i64, rest / size as i64);
-                }
-            }
+        let (rank, par) = (shape.rank(), Par::of(n));
+        let (storage, count) = with_dtype!(x.dtype(), T => {
+            let elements = &x.storage().slice::<T>()[..n];
+            let before = select::nonzero_before(elements, &par);
+            let count = before[before.len() - 1];
+            let fill = |out: &mut [i64]| select::nonzero(out, elements, shape, &before, &par);
+            (Storage::filled(count * rank, fill), count)
         });
-        one(AnyTensor::dense(storage, [found.len(), rank].into(), DType::I64))
+        one(AnyTensor::dense(storage, [count, rank].into(), DType::I64))
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {

@@ -191,13 +191,19 @@ fn bins(x: &Tensor<Int>, minlength: usize, weights: Option<&Tensor>) -> Result<u
         let e = format!("weights have shape {}, the numbers {}", weights.shape(), x.shape());
         return Err(Error::new(e).help("give one weight for each number"));
     }
-    let numbers = x.to_vec::<i64>();
-    if let Some(i) = numbers.iter().position(|&v| v < 0) {
+    if x.elements() == 0 {
+        return Ok(minlength);
+    }
+    let x = x.detach();
+    let least = x.try_min()?.item();
+    if least < 0 {
+        let numbers = x.to_vec::<i64>();
+        let i = numbers.iter().position(|&v| v < 0).expect("the least is negative");
         return Err(Error::new(format!("the number {} at position [{i}] is negative", numbers[i]))
             .kind_of(ErrorKind::Value)
             .help("only numbers from 0 on are counted"));
     }
-    Ok(numbers.iter().max().map_or(0, |&v| v as usize + 1).max(minlength))
+    Ok((x.try_max()?.item() as usize + 1).max(minlength))
 }
 
 twin! {

@@ -177,3 +177,149 @@ fn places_of_a_large_mask() {
         x.to_vec::<f64>().iter().zip(0..).filter(|(v, _)| **v > 0.3).flat_map(|(_, i)| [i / 401, i % 401]).collect();
     assert_eq!(x.gt(0.3).nonzero().to_vec::<i64>(), want);
 }
+
+#[test]
+fn folds_of_axes_that_lie_around_one_that_is_kept() {
+    for (shape, axes) in [
+        (&[5, 3, 9, 11][..], &[0isize, 2, 3][..]),
+        (&[70, 2, 64], &[0, 2]),
+        (&[3, 4, 5, 6, 20], &[0, 2, 4]),
+        (&[2, 3, 4, 70], &[1, 3]),
+    ] {
+        let x = noisy(shape);
+        let flipped = x.flip(0).transpose(0, -1);
+        let spread = x.unsqueeze(1).expand([&[shape[0], 7], &shape[1..]].concat());
+        for x in [x, flipped, spread] {
+            let kept: Vec<isize> = (0..x.rank() as isize).filter(|a| !axes.contains(a)).collect();
+            let order: Vec<isize> = kept.iter().chain(axes).copied().collect();
+            let rest: usize = axes.iter().map(|&a| x.size(a)).product();
+            let values = x.permute(&order[..]).to_vec::<f64>();
+            let lanes = || values.chunks(rest);
+            let sums: Vec<f64> = lanes().map(|v| v.iter().sum()).collect();
+            let largest: Vec<f64> = lanes().map(|v| v.iter().copied().fold(f64::MIN, f64::max)).collect();
+            close(&x.sum_axis(axes).to_vec::<f64>(), &sums, 1e-5);
+            close(&x.max_axis(axes).to_vec::<f64>(), &largest, 0.0);
+        }
+    }
+}
+
+#[test]
+fn positions_of_what_is_not_zero() {
+    let shape = [37, 40, 50];
+    let x = noisy(&shape);
+    for above in [-1.0, 0.2, 0.4999, 1.0] {
+        let values = x.to_vec::<f64>();
+        let found: Vec<usize> = (0..values.len()).filter(|&i| values[i] > above).collect();
+        let places = found.iter().flat_map(|i| [i / 2000, i / 50 % 40, i % 50].map(|p| p as i64));
+        let mask = x.gt(above);
+        assert_eq!(mask.nonzero().to_vec::<i64>(), places.collect::<Vec<_>>(), "above {above}");
+        let want: Vec<f64> = found.iter().map(|&i| values[i]).collect();
+        assert_eq!(x.masked_select(&mask).to_vec::<f64>(), want, "above {above}");
+    }
+}
+
+#[test]
+fn distinct_integers_that_lie_close_and_far() {
+    for (n, below, apart) in [(5000, 40, 1), (5000, 9000, 1), (3000, 700, 1 << 40), (1, 1, 1), (0, 1, 1)] {
+        let x: Vec<i64> = indices(n, below).iter().map(|&i| (i as i64 - below as i64 / 2) * apart).collect();
+        let mut counted = std::collections::BTreeMap::new();
+        x.iter().for_each(|v| *counted.entry(*v).or_insert(0i64) += 1);
+        let values: Vec<i64> = counted.keys().copied().collect();
+        let (got, places, counts) = Tensor::<Int>::from_vec(x.clone(), [n]).unique();
+        assert_eq!(got.to_vec::<i64>(), values);
+        assert_eq!(counts.to_vec::<i64>(), counted.values().copied().collect::<Vec<_>>());
+        assert_eq!(places.to_vec::<i64>().iter().map(|&p| values[p as usize]).collect::<Vec<_>>(), x);
+    }
+    let ends = Tensor::<Int>::from_vec(vec![i64::MAX, i64::MIN, i64::MAX, i64::MAX - 1], [4]);
+    assert_eq!(ends.unique().0.to_vec::<i64>(), [i64::MIN, i64::MAX - 1, i64::MAX]);
+    assert_eq!(ends.i(2..).unique().1.to_vec::<i64>(), [1, 0]);
+}
+
+#[test]
+fn scans_of_any_number_of_rows() {
+    for rows in [1, 2, 3, 4, 5, 8, 9, 700] {
+        let n = 77;
+        let mut values = noise(rows * n);
+        values[n / 2] = f64::NAN;
+        let x = Tensor::from_vec(values.clone(), [rows, n]).to_dtype(DType::F64);
+        let scan = |f: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
+            let lanes = values.chunks(n).map(|row| {
+                row.iter().scan(None, |acc: &mut Option<f64>, &v| {
+                    *acc = Some(acc.map_or(v, |acc| f(acc, v)));
+                    *acc
+                })
+            });
+            lanes.flatten().collect()
+        };
+        let alike = |a: &Tensor, b: Vec<f64>| {
+            let same = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-6 || a.is_nan() && b.is_nan();
+            assert!(a.to_vec::<f64>().iter().zip(&b).all(same), "{rows} rows");
+        };
+        alike(&x.cumsum(1), scan(&|a, v| a + v));
+        alike(&x.cumprod(1), scan(&|a, v| a * v));
+        let (largest, places) = x.cummax(1);
+        alike(&largest, scan(&|a, v| if a.is_nan() || a > v { a } else { v }));
+        alike(&x.take_along_axis(&places, 1), largest.to_vec());
+        // `s[i] = x[i] s[i - 1] + 1` by the definition.
+        let ones = x.ones_like();
+        let last = |row: &[f64]| row[1..].iter().fold(1.0, |s, v| v * s + 1.0);
+        let want: Vec<f64> = values.chunks(n).map(last).collect();
+        alike(&x.linear_recurrence(&ones, 1).i((.., -1)), want);
+    }
+}
+
+#[test]
+fn places_in_sorted_rows_of_any_length() {
+    for n in 0..40 {
+        let mut sorted: Vec<f64> = (0..n).map(|i| (i / 3) as f64 - 4.0).collect();
+        if n > 30 {
+            sorted[n - 1] = f64::NAN;
+        }
+        let values: Vec<f64> = (-24..24).map(|i| i as f64 / 2.0).chain([f64::NAN, f64::INFINITY, -0.0]).collect();
+        let lane = Tensor::from_vec(sorted.clone(), [n]);
+        let asked = Tensor::from_vec(values.clone(), [values.len()]);
+        for right in [false, true] {
+            // NaN is larger than every number, and equal to itself.
+            let goes_before = |s: f64, v: f64| match (s.is_nan(), v.is_nan()) {
+                (true, other) => right && other,
+                (false, true) => true,
+                _ => s < v || right && s == v,
+            };
+            let want = values.iter().map(|&v| sorted.iter().filter(|&&s| goes_before(s, v)).count() as i64);
+            assert_eq!(lane.searchsorted(&asked, right).to_vec::<i64>(), want.collect::<Vec<_>>(), "{n} {right}");
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_of_pixels_is_that_of_rows() {
+    let (n, classes, high, wide) = (3, 5, 60, 70);
+    let labels: Vec<i64> =
+        indices(n * high * wide, classes + 1).iter().map(|&c| if c == classes { -1 } else { c as i64 }).collect();
+    let pixels = noisy(&[n, classes, high, wide]) * 8.0;
+    let rows = pixels.permute([0, 2, 3, 1]).reshape([-1, classes as isize]);
+    for (smoothing, weights) in [(0.0, vec![]), (0.2, vec![1.0, 0.5, 2.0, 1.0, 3.0])] {
+        let loss = |x: &Tensor, shape: &[usize], reduction| {
+            let options = CrossEntropy::default().label_smoothing(smoothing).ignore_index(-1).reduction(reduction);
+            let options = if weights.is_empty() { options } else { options.class_weights(weights.clone()) };
+            x.cross_entropy_with(&Tensor::<Int>::from_slice(&labels, shape), options)
+        };
+        for reduction in [Reduction::Mean, Reduction::None] {
+            let (a, b) = (pixels.requires_grad(), rows.requires_grad());
+            let (la, lb) = (loss(&a, &[n, high, wide], reduction), loss(&b, &[n * high * wide], reduction));
+            close(&la.to_vec::<f64>(), &lb.to_vec::<f64>(), 1e-6);
+            let weigh = |l: &Tensor| (l * noisy(&[l.elements()]).reshape(l.shape())).sum().backward();
+            let (ga, gb) = (weigh(&la), weigh(&lb));
+            let ga = ga.of(&a).permute([0, 2, 3, 1]).reshape([-1, classes as isize]);
+            close(&ga.to_vec::<f64>(), &gb.of(&b).to_vec::<f64>(), 1e-6);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_index_far_behind_is_named() {
+    let mut places = vec![0; 100_000];
+    places[77_777] = 5;
+    let e = Tensor::zeros([5]).try_gather(0, &index(&places, &[100_000])).unwrap_err().to_string();
+    assert!(e.contains("index 5 at position [77777] is out of range for axis 0 of size 5"), "{e}");
+}

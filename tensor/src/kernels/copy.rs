@@ -1,6 +1,7 @@
 //! The copy family: strided to dense, into a region, and casts.
 
 use crate::dtype::{DType, Element};
+use crate::kernels::compute::{narrow, widen};
 use crate::kernels::map::BLOCK;
 use crate::kernels::operand::{Operand, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
@@ -182,7 +183,7 @@ pub fn cast<A: Element>(x: &[A], layout: &Layout, to: &dyn Receive, par: &Par) {
             let x = match operand.slice(start, len) {
                 Some(x) => x,
                 None => {
-                    given.resize(len, A::default());
+                    given.resize(len);
                     operand.load(&mut given, start);
                     &given[..]
                 }
@@ -192,12 +193,12 @@ pub fn cast<A: Element>(x: &[A], layout: &Layout, to: &dyn Receive, par: &Par) {
                 DType::F64 => Wide::Doubles(bytemuck::cast_slice(x)),
                 DType::I64 => Wide::Ints(bytemuck::cast_slice(x)),
                 DType::F16 | DType::BF16 => {
-                    singles.resize(len, 0.0);
-                    simd::run_narrow(Widen(&mut singles, x, |v: A| v.up().to_f64() as f32));
+                    singles.resize(len);
+                    widen(bytemuck::cast_slice_mut(&mut singles), x);
                     Wide::Singles(&singles)
                 }
                 _ => {
-                    ints.resize(len, 0);
+                    ints.resize(len);
                     simd::run_narrow(Widen(&mut ints, x, A::to_i64));
                     Wide::Ints(&ints)
                 }
@@ -266,7 +267,8 @@ impl<B: Element> Receive for Receiver<'_, B> {
         // SAFETY: the caller's promise.
         let out = unsafe { self.0.range(start..start + wide.len()) };
         match wide {
-            Wide::Singles(x) => simd::run_narrow(Widen(out, x, |v: f32| B::down(B::Compute::from_f64(v as f64)))),
+            Wide::Singles(x) if B::Compute::DTYPE == DType::F32 => narrow(out, bytemuck::cast_slice(x)),
+            Wide::Singles(x) => simd::run_narrow(Widen(out, x, |v: f32| B::from_f64(v as f64))),
             Wide::Doubles(x) => simd::run_narrow(Widen(out, x, B::from_f64)),
             Wide::Ints(x) => simd::run_narrow(Widen(out, x, B::from_i64)),
         }

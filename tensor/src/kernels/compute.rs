@@ -3,6 +3,8 @@
 
 use crate::dtype::{DType, Element};
 use crate::kernels::scratch::Scratch;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::simd::Level;
 use crate::kernels::simd::{self, Isa, Loop};
 
 /// Runs `f` on results and operands in the precision that kernels compute in: on the elements themselves, where they are
@@ -38,6 +40,11 @@ pub(super) fn widen<T: Element>(out: &mut [T::Compute], x: &[T]) {
 /// Converts from the precision that kernels compute in, rounded to nearest even.
 pub(super) fn narrow<T: Element>(out: &mut [T], x: &[T::Compute]) {
     assert_eq!(out.len(), x.len());
+    #[cfg(target_arch = "x86_64")]
+    if const { T::DTYPE as u8 == DType::F16 as u8 } && simd::level() == Level::Avx512 {
+        // SAFETY: that level has the instructions.
+        return unsafe { f16c::narrow_avx512(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x)) };
+    }
     simd::run(Narrow(out, x));
 }
 
@@ -53,7 +60,9 @@ impl<T: Element> Loop for Widen<'_, T> {
             // SAFETY: levels with fused multiply-add have F16C, too.
             return unsafe { f16c::widen(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x)) };
         }
-        out.iter_mut().zip(x).for_each(|(o, x)| *o = x.up());
+        for (o, x) in out.iter_mut().zip(x) {
+            *o = x.up();
+        }
     }
 }
 
@@ -69,7 +78,9 @@ impl<T: Element> Loop for Narrow<'_, T> {
             // SAFETY: as above.
             return unsafe { f16c::narrow(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x)) };
         }
-        out.iter_mut().zip(x).for_each(|(o, &x)| *o = T::down(x));
+        for (o, &x) in out.iter_mut().zip(x) {
+            *o = T::down(x);
+        }
     }
 }
 
@@ -104,6 +115,23 @@ mod f16c {
             unsafe {
                 let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr()));
                 _mm_storeu_si128(out.as_mut_ptr().cast(), halves);
+            }
+        }
+        out_rest.iter_mut().zip(x_rest).for_each(|(o, &x)| *o = f16::down(x));
+    }
+
+    /// Takes half the time of [`narrow`] on a Zen 4; for the way up the wider register gains nothing.
+    ///
+    /// # Safety
+    /// The machine has AVX-512.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn narrow_avx512(out: &mut [f16], x: &[f32]) {
+        let ((out, out_rest), (x, x_rest)) = (out.as_chunks_mut::<16>(), x.as_chunks::<16>());
+        for (out, x) in out.iter_mut().zip(x) {
+            // SAFETY: sixteen elements are read and as many written.
+            unsafe {
+                let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(x.as_ptr()));
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), halves);
             }
         }
         out_rest.iter_mut().zip(x_rest).for_each(|(o, &x)| *o = f16::down(x));

@@ -76,7 +76,9 @@ pub fn normal<T: Element>(out: &mut [T], mean: f64, std: f64, key: u64, counter:
         #[inline(always)]
         fn run<I: Isa>(self) {
             let Scale(out, standard, mean, std) = self;
-            out.iter_mut().zip(standard).for_each(|(o, z)| *o = T::from_f64(mean + std * z));
+            for (o, z) in out.iter_mut().zip(standard) {
+                *o = T::from_f64(mean + std * z);
+            }
         }
     }
     fill(out, key, counter, par, |_, out, numbers| {
@@ -101,35 +103,50 @@ fn normal_quantiles(out: &mut [f64], numbers: &[u64]) {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            self.0.iter_mut().zip(self.1).for_each(|(o, &number)| *o = central(probability(number) - 0.5));
+            for (o, &number) in self.0.iter_mut().zip(self.1) {
+                *o = central(probability(number) - 0.5);
+            }
         }
     }
-    /// Probabilities, in place.
-    struct Shoulders<'a>(&'a mut [f64]);
+    /// Numbers, and in their place the bits of quantiles.
+    struct Shoulders<'a>(&'a mut [u64]);
     impl Loop for Shoulders<'_> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            self.0.iter_mut().for_each(|p| *p = shoulder(*p));
+            for number in self.0 {
+                *number = shoulder(probability(*number)).to_bits();
+            }
         }
     }
-    // Where it is right for one in seven, the costly form is computed for these alone, side by side.
     simd::run(Centre(out, numbers));
-    let (mut places, mut count) = ([0; STRETCH], 0);
+    // The costly form is right for one in seven, and computed for these alone, side by side.
+    let (mut places, mut further, mut count) = ([0u16; STRETCH], [0; STRETCH], 0);
     for (i, &number) in numbers.iter().enumerate() {
-        places[count] = i;
-        count += !is_central(probability(number) - 0.5) as usize;
+        (places[count], further[count]) = (i as u16, number);
+        count += (steps(number) > CENTRE_STEPS) as usize;
     }
-    let places = &places[..count];
-    let mut values = [0.0; STRETCH];
-    let values = &mut values[..count];
-    values.iter_mut().zip(places).for_each(|(v, &i)| *v = probability(numbers[i]));
-    simd::run(Shoulders(values));
-    for (&v, &i) in values.iter().zip(places) {
-        let p = probability(numbers[i]);
-        out[i] = if beyond(p) >= TAIL_END { v } else { tail(p) };
+    let further = &mut further[..count];
+    simd::run(Shoulders(further));
+    for (&bits, &i) in further.iter().zip(&places) {
+        let number = numbers[i as usize];
+        let quantile = if steps(number) <= SHOULDER_STEPS { f64::from_bits(bits) } else { tail(probability(number)) };
+        out[i as usize] = quantile;
     }
 }
+
+/// How many whole steps lie between a number's probability and a half; another half step does.
+#[inline(always)]
+fn steps(number: u64) -> u64 {
+    let from_half = (number >> 12) as i64 - (1 << 51);
+    (from_half ^ (from_half >> 63)) as u64
+}
+
+/// So far [`central`] is right: to a distance of 0.425.
+const CENTRE_STEPS: u64 = (0.425 * (1u64 << 52) as f64 - 0.5) as u64;
+
+/// So far [`shoulder`] is right: to `e^-25` from the end.
+const SHOULDER_STEPS: u64 = ((0.5 - 1.388_794_386_496_402e-11) * (1u64 << 52) as f64 - 0.5) as u64;
 
 // The number that a standard normal variable stays below with probability `p`, to about 1e-16 relative, in three ranges.
 //
@@ -143,12 +160,6 @@ fn ratio(x: f64, (above, below): &([f64; 8], [f64; 8])) -> f64 {
     horner(above) / horner(below)
 }
 
-/// Whether [`central`] is right for `q`, which is `p - 0.5`.
-#[inline(always)]
-fn is_central(q: f64) -> bool {
-    q.abs() <= 0.425
-}
-
 #[inline(always)]
 fn central(q: f64) -> f64 {
     q * ratio(0.180625 - q * q, &CENTRE)
@@ -159,9 +170,6 @@ fn central(q: f64) -> f64 {
 fn beyond(p: f64) -> f64 {
     if p < 0.5 { p } else { 1.0 - p }
 }
-
-/// From here on the coefficients of the shoulders hold: `e^-25`.
-const TAIL_END: f64 = 1.388_794_386_496_402e-11;
 
 /// The quantile from the coefficients of shoulders and tails, which are for distances from `start`.
 #[inline(always)]
@@ -396,7 +404,9 @@ pub fn keep(out: &mut [u8], p: f64, key: u64, counter: u64, par: &Par) {
         #[inline(always)]
         fn run<I: Isa>(self) {
             let Run(out, numbers, least) = self;
-            out.iter_mut().zip(numbers).for_each(|(o, &number)| *o = (number >> (64 - DIGITS) >= least) as u8);
+            for (o, &number) in out.iter_mut().zip(numbers) {
+                *o = (number >> (64 - DIGITS) >= least) as u8;
+            }
         }
     }
     // The product is exact.
@@ -458,10 +468,10 @@ mod tests {
     }
 
     fn normal_quantile(p: f64) -> f64 {
-        match is_central(p - 0.5) {
-            true => central(p - 0.5),
-            false if beyond(p) >= TAIL_END => shoulder(p),
-            false => tail(p),
+        match (p - 0.5).abs() {
+            ..=0.425 => central(p - 0.5),
+            _ if beyond(p).ln() >= -25.0 => shoulder(p),
+            _ => tail(p),
         }
     }
 
@@ -489,6 +499,8 @@ mod tests {
         numbers[7] = 0;
         numbers[8] = u64::MAX;
         numbers[9] = 1 << 20;
+        numbers[10] = (62_545 << 12) + 5;
+        numbers[11] = 62_546 << 12;
         for n in [STRETCH, STRETCH - 3, 9, 1, 0] {
             let mut have = vec![0.0; n];
             normal_quantiles(&mut have, &numbers[..n]);

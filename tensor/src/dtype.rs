@@ -274,8 +274,9 @@ mod sixteen_bits {
     #[inline(always)]
     pub(super) fn down_bf16(x: f32) -> u16 {
         let bits = x.to_bits();
-        let number = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1)) >> 16;
-        (if bits & SIZE > INFINITY { (bits >> 16) | 0x40 } else { number }) as u16
+        let number = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+        let quiet = bits | 1 << 22;
+        ((if x.is_nan() { quiet } else { number }) >> 16) as u16
     }
 
     #[cfg(test)]

@@ -3,11 +3,9 @@
 //! An operation without an entry does not exist. From its entry come its gradient checks, layout and ownership tests,
 //! and the tests of its errors.
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng as _, SeedableRng};
-
 use crate::dispatch::{Attrs, Op};
 use crate::dtype::DType;
+use crate::kernels::random::Numbers;
 use crate::kind::{Bool, Float, Int};
 use crate::shape::Shape;
 use crate::tensor::{AnyTensor, Tensor};
@@ -135,7 +133,7 @@ impl Misuse {
 /// assert!(values.windows(2).all(|pair| pair[0] < pair[1]));
 /// ```
 pub struct Gen {
-    rng: ChaCha8Rng,
+    numbers: Numbers,
     /// The precision of number inputs.
     pub dtype: DType,
 }
@@ -143,7 +141,7 @@ pub struct Gen {
 impl Gen {
     /// A source for inputs of precision `dtype`.
     pub fn new(seed: u64, dtype: DType) -> Gen {
-        Gen { rng: ChaCha8Rng::seed_from_u64(seed), dtype }
+        Gen { numbers: Numbers::new(seed, 0), dtype }
     }
 
     /// A number below `n`.
@@ -151,12 +149,12 @@ impl Gen {
     /// # Panics
     /// If `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.rng.next_u64() % n as u64) as usize
+        (self.numbers.next() % n as u64) as usize
     }
 
     /// A number in `[low, high)`.
     pub fn real(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+        low + (high - low) * (self.numbers.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// One of `choices`.

@@ -1,6 +1,7 @@
 //! The copy family: strided to dense, into a region, and casts.
 
 use crate::dtype::{DType, Element};
+use crate::kernels::compute::{narrow, widen};
 use crate::kernels::map::BLOCK;
 use crate::kernels::operand::{Operand, Stretch};
 use crate::kernels::pane::{Combine, Pane};
@@ -158,7 +159,7 @@ pub fn cast<A: Element>(x: &[A], layout: &Layout, to: &dyn Receive, par: &Par) {
             let x = match operand.slice(start, len) {
                 Some(x) => x,
                 None => {
-                    given.resize(len, A::default());
+                    given.resize(len);
                     operand.load(&mut given, start);
                     &given[..]
                 }
@@ -168,12 +169,12 @@ pub fn cast<A: Element>(x: &[A], layout: &Layout, to: &dyn Receive, par: &Par) {
                 DType::F64 => Wide::Doubles(bytemuck::cast_slice(x)),
                 DType::I64 => Wide::Ints(bytemuck::cast_slice(x)),
                 DType::F16 | DType::BF16 => {
-                    singles.resize(len, 0.0);
-                    simd::run_narrow(Widen(&mut singles, x, |v: A| v.up().to_f64() as f32));
+                    singles.resize(len);
+                    widen(bytemuck::cast_slice_mut(&mut singles), x);
                     Wide::Singles(&singles)
                 }
                 _ => {
-                    ints.resize(len, 0);
+                    ints.resize(len);
                     simd::run_narrow(Widen(&mut ints, x, A::to_i64));
                     Wide::Ints(&ints)
                 }
@@ -193,6 +194,25 @@ impl<O, A: Copy, F: Fn(A) -> O> Loop for Widen<'_, O, A, F> {
     fn run<I: Isa>(self) {
         for (o, &v) in self.0.iter_mut().zip(self.1) {
             *o = (self.2)(v);
+        }
+    }
+}
+
+/// Floats to integers as `as` has it, with the checks aside: only so does the compiler take the instruction of AVX-512.
+struct Truncate<'a, A>(&'a mut [i64], &'a [A]);
+
+impl<A: Copy + Into<f64>> Loop for Truncate<'_, A> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        const END: f64 = -(i64::MIN as f64);
+        for (o, &v) in self.0.iter_mut().zip(self.1) {
+            let v: f64 = v.into();
+            let within = if v.abs() < END { v } else { 0.0 };
+            // SAFETY: finite, and with a whole part of less than 2^63.
+            let whole: i64 = unsafe { within.to_int_unchecked() };
+            let whole = if v >= END { i64::MAX } else { whole };
+            *o = if v <= -END { i64::MIN } else { whole };
         }
     }
 }
@@ -242,7 +262,10 @@ impl<B: Element> Receive for Receiver<'_, B> {
         // SAFETY: the caller's promise.
         let out = unsafe { self.0.range(start..start + wide.len()) };
         match wide {
-            Wide::Singles(x) => simd::run_narrow(Widen(out, x, |v: f32| B::down(B::Compute::from_f64(v as f64)))),
+            Wide::Singles(x) if B::Compute::DTYPE == DType::F32 => narrow(out, bytemuck::cast_slice(x)),
+            Wide::Singles(x) if B::DTYPE == DType::I64 => simd::run(Truncate(bytemuck::cast_slice_mut(out), x)),
+            Wide::Singles(x) => simd::run_narrow(Widen(out, x, |v: f32| B::from_f64(v as f64))),
+            Wide::Doubles(x) if B::DTYPE == DType::I64 => simd::run(Truncate(bytemuck::cast_slice_mut(out), x)),
             Wide::Doubles(x) => simd::run_narrow(Widen(out, x, B::from_f64)),
             Wide::Ints(x) => simd::run_narrow(Widen(out, x, B::from_i64)),
         }
@@ -275,6 +298,20 @@ impl Receive for Truths<'_> {
 mod tests {
     use super::*;
     use crate::with_threads;
+
+    #[test]
+    fn floats_become_integers_as_the_language_has_it() {
+        let edges =
+            [0.5, 1.0, 1.5, 1e-320, 4_294_967_295.5, 1e18, 9_223_372_036_854_774_784.0, 9_223_372_036_854_775_808.0];
+        let mut x: Vec<f64> = edges.iter().flat_map(|&v| [v, -v]).collect();
+        x.extend([f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0, -0.0, f64::MAX]);
+        let singles: Vec<f32> = x.iter().map(|&v| v as f32).collect();
+        let mut have = vec![1; x.len()];
+        simd::run(Truncate(&mut have, &x));
+        assert_eq!(have, x.iter().map(|&v| v as i64).collect::<Vec<_>>());
+        simd::run(Truncate(&mut have, &singles));
+        assert_eq!(have, singles.iter().map(|&v| v as i64).collect::<Vec<_>>());
+    }
 
     #[test]
     fn large_transposed_matrices_are_copied() {

@@ -1,19 +1,56 @@
 //! The fill family: constants, sequences, triangles.
 
 use crate::dtype::Element;
+use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par};
 
 /// Sets every element to `value`.
 pub fn constant<T: Element>(out: &mut [T], value: T, par: &Par) {
-    par.chunks_mut(out, GRAIN, |_, part| part.fill(value));
+    struct Run<'a, T>(&'a mut [T], T);
+    impl<T: Element> Loop for Run<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            self.0.iter_mut().for_each(|o| *o = self.1);
+        }
+    }
+    par.chunks_mut(out, GRAIN, |_, part| simd::run_narrow(Run(part, value)));
 }
 
-/// Sets element `i` to `f(i)`.
-pub fn sequence<T: Element>(out: &mut [T], par: &Par, f: impl Fn(usize) -> T + Sync) {
-    par.chunks_mut(out, GRAIN, |block, part| {
-        for (i, o) in part.iter_mut().enumerate() {
-            *o = f(block * GRAIN + i);
+/// Sets element `i` to `start + step (from + i)`, where `from` is an integer.
+pub fn floats<T: Element>(out: &mut [T], start: f64, step: f64, from: f64, par: &Par) {
+    struct Run<'a, T>(&'a mut [T], f64, f64, f64);
+    impl<T: Element> Loop for Run<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let Run(out, start, step, from) = self;
+            for (i, o) in out.iter_mut().enumerate() {
+                // By way of 32 bits, for which every instruction set has the conversion.
+                *o = T::from_f64(start + step * (from + i as i32 as f64));
+            }
         }
+    }
+    par.chunks_mut(out, GRAIN, |block, part| {
+        simd::run_narrow(Run(part, start, step, from + (block * GRAIN) as f64));
+    });
+}
+
+/// Sets element `i` to `start + step i`, wrapping.
+pub fn integers<T: Element>(out: &mut [T], start: i64, step: i64, par: &Par) {
+    struct Run<'a, T>(&'a mut [T], i64, i64);
+    impl<T: Element> Loop for Run<'_, T> {
+        type Output = ();
+        #[inline(always)]
+        fn run<I: Isa>(self) {
+            let Run(out, start, step) = self;
+            for (i, o) in out.iter_mut().enumerate() {
+                *o = T::from_i64(start.wrapping_add(step.wrapping_mul(i as i64)));
+            }
+        }
+    }
+    par.chunks_mut(out, GRAIN, |block, part| {
+        simd::run_narrow(Run(part, start.wrapping_add(step.wrapping_mul((block * GRAIN) as i64)), step));
     });
 }
 

@@ -1,6 +1,7 @@
 //! The map family: one operand, element by element.
 
 use crate::dtype::Element;
+use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::gather_par;
 use crate::kernels::elementary::Format;
 use crate::kernels::number::{Lane, Precise, Real, Whole};
@@ -91,9 +92,9 @@ pub fn map<T: Element>(out: &mut [T], x: &[T], layout: &Layout, numbers: &[f64],
             match T::direct_mut(out) {
                 Some(out) => f(out, x, numbers),
                 None => {
-                    down.resize(x.len(), T::Compute::default());
+                    down.resize(x.len());
                     f(&mut down, x, numbers);
-                    out.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+                    narrow(out, &down);
                 }
             }
         }
@@ -105,17 +106,14 @@ pub fn map_in_place<T: Element>(x: &mut [T], numbers: &[f64], f: Block<T::Comput
     par.chunks_mut(x, GRAIN, |_, part| {
         let (mut up, mut down) = (Stretch::new(), Stretch::new());
         for x in part.chunks_mut(BLOCK) {
-            up.clear();
+            up.resize(x.len());
+            widen(&mut up, x);
             match T::direct_mut(x) {
-                Some(x) => {
-                    up.extend_from_slice(x);
-                    f(x, &up, numbers);
-                }
+                Some(x) => f(x, &up, numbers),
                 None => {
-                    up.extend(x.iter().map(|v| v.up()));
-                    down.resize(x.len(), T::Compute::default());
+                    down.resize(x.len());
                     f(&mut down, &up, numbers);
-                    x.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+                    narrow(x, &down);
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod accumulate;
 pub mod attention;
+mod chacha;
 mod compute;
 pub mod conv;
 pub mod copy;

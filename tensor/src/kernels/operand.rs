@@ -1,8 +1,12 @@
 //! Operands of any layout, in dense stretches.
 
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
 use smallvec::SmallVec;
 
 use crate::dtype::Element;
+use crate::kernels::compute::widen;
 use crate::kernels::pane::{Pane, put};
 use crate::kernels::transpose::{ROWS, SIDE, transpose};
 use crate::layout::{Joint, Layout};
@@ -198,8 +202,45 @@ impl<'a, T: Element> Operand<'a, T> {
     }
 }
 
+/// A cache line: memory of lines has no register stored in two of them, which takes twice as long.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
 /// Memory for a stretch: for a short one none of the heap.
-pub(super) type Stretch<T> = SmallVec<[T; 64]>;
+pub(super) struct Stretch<T> {
+    lines: SmallVec<[Line; 4]>,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> Stretch<T> {
+    pub(super) fn new() -> Self {
+        Stretch { lines: SmallVec::new(), len: 0, element: PhantomData }
+    }
+
+    /// Makes room for `len` elements, of arbitrary contents.
+    pub(super) fn resize(&mut self, len: usize) {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0; size_of::<Line>()]));
+        }
+        self.len = len;
+    }
+}
+
+impl<T: Element> Deref for Stretch<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl<T: Element> DerefMut for Stretch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
 
 /// Memory for stretches of an operand in the precision that kernels compute in.
 pub(super) struct Scratch<T: Element> {
@@ -222,7 +263,7 @@ impl<T: Element> Scratch<T> {
             None => {
                 let key = operand.key(start, n);
                 if self.given.len() < n {
-                    self.given.resize(n, T::default());
+                    self.given.resize(n);
                     self.key = None;
                 }
                 if key.is_none() || key != self.key {
@@ -235,8 +276,8 @@ impl<T: Element> Scratch<T> {
         match T::direct(given) {
             Some(x) => x,
             None => {
-                self.up.clear();
-                self.up.extend(given.iter().map(|v| v.up()));
+                self.up.resize(n);
+                widen(&mut self.up, given);
                 &self.up
             }
         }

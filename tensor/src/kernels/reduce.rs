@@ -1,6 +1,7 @@
 //! The reduce family: many elements to one, along any axes.
 
 use crate::dtype::Element;
+use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::{gather_par, strided_run};
 use crate::kernels::fold::Fold;
 use crate::kernels::map::BLOCK;
@@ -152,6 +153,10 @@ fn fold_runs<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Compu
                 part.fill(f.start);
                 return (f.rows)(part, x, results.inner_strides[0] as usize, run);
             }
+            if in_rows && run <= GRAIN {
+                let x = &x[(at(from) + starts[0]) as usize..];
+                return fold_wide_rows(part, x, results.inner_strides[0] as usize, run, f);
+            }
             for (i, o) in (from..until).zip(part) {
                 let runs = starts.iter().map(|s| fold_run(x, at(i) + s, step, run, f));
                 *o = T::down(runs.reduce(|a, b| f.pair(a, b)).expect("there is a run"));
@@ -167,6 +172,26 @@ struct Partial<T: Element>(T::Compute);
 impl<T: Element> Default for Partial<T> {
     fn default() -> Self {
         Partial(T::Compute::default())
+    }
+}
+
+/// Elements that are brought into the precision that kernels compute in at a time: they stay in the nearest cache.
+const WIDE: usize = 4096;
+
+/// Folds rows of `n` elements, which begin `stride` elements apart, some at a time on copies in the precision that kernels
+/// compute in.
+fn fold_wide_rows<T: Element>(out: &mut [T], x: &[T], stride: usize, n: usize, f: Fold<T::Compute>) {
+    let together = (WIDE / n.max(1)).clamp(1, out.len().max(1));
+    let mut wide = Scratch::<T::Compute>::new(together * n);
+    let mut folded = Scratch::<T::Compute>::new(together);
+    for (i, out) in out.chunks_mut(together).enumerate() {
+        let folded = &mut folded[..out.len()];
+        for (r, wide) in wide.chunks_mut(n.max(1)).enumerate().take(out.len()) {
+            widen(wide, &x[(i * together + r) * stride..][..n]);
+        }
+        folded.fill(f.start);
+        (f.rows)(folded, &wide, n, n);
+        narrow(out, folded);
     }
 }
 
@@ -188,7 +213,7 @@ fn fold_run<T: Element>(x: &[T], at: isize, step: isize, n: usize, f: Fold<T::Co
     for b in (0..n).step_by(BLOCK) {
         let len = BLOCK.min(n - b);
         strided_run(&mut given[..len], x, (at + b as isize * step) as usize, step);
-        up.iter_mut().zip(&given[..len]).for_each(|(u, &g)| *u = g.up());
+        widen(&mut up[..len], &given[..len]);
         let part = f.run(&up[..len]);
         total = Some(total.map_or(part, |t| f.pair(t, part)));
     }
@@ -257,7 +282,7 @@ fn fold_columns<T: Element>(out: &mut [T], x: &[T], lanes: &Lanes, f: Fold<T::Co
             let part = &parts[(task * runs + k) * of_run..][..of_run];
             total.copy_from_slice(&part[..columns]);
             (f.columns)(&mut total, &part[columns..], columns, blocks * beside - 1);
-            out.iter_mut().zip(&total).for_each(|(o, &t)| *o = T::down(t));
+            narrow(out, &total);
         }
     });
 }
@@ -273,7 +298,7 @@ fn add_rows<T: Element>(acc: &mut [T::Compute], x: &[T], at: isize, stride: isiz
     let mut up = [T::Compute::default(); WIDTH];
     for row in 0..rows as isize {
         let row = &x[(at + row * stride) as usize..][..n];
-        up.iter_mut().zip(row).for_each(|(u, &v)| *u = v.up());
+        widen(&mut up[..n], row);
         (f.columns)(acc, &up[..n], n, 1);
     }
 }

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Level {
     /// What every processor of the target has.
     Plain = 1,
-    /// AVX2 and fused multiply-add.
+    /// AVX2 and fused multiply-add (with F16C, BMI1 and BMI2).
     Avx2 = 2,
     /// AVX-512 (F, BW, DQ, VL).
     Avx512 = 3,
@@ -102,7 +102,7 @@ fn detect() -> Level {
 #[cfg(target_arch = "x86_64")]
 pub(super) fn best() -> Level {
     use std::arch::is_x86_feature_detected as has;
-    if !(has!("avx2") && has!("fma")) {
+    if !(has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2")) {
         Level::Plain
     } else if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
         Level::Avx512

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::dtype::Element;
-use crate::kernels::compute::in_compute;
+use crate::kernels::compute::{in_compute, narrow, widen};
 use crate::kernels::fold::{self, Max};
 use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::{Lane, Precise, Real};
@@ -417,10 +417,10 @@ pub(super) fn rows_in_compute<T: Element, R>(
     if let Some(rows) = T::direct_mut(rows) {
         return f(rows);
     }
-    up.clear();
-    up.extend(rows.iter().map(|v| v.up()));
+    up.resize(rows.len(), T::Compute::default());
+    widen(up, rows);
     let result = f(up);
-    rows.iter_mut().zip(up).for_each(|(v, u)| *v = T::down(*u));
+    narrow(rows, up);
     result
 }
 

@@ -1,6 +1,7 @@
 //! The zip family: two operands that broadcast, element by element.
 
 use crate::dtype::Element;
+use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::gather_par;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
@@ -172,9 +173,9 @@ pub fn zip<T: Element, O: Element>(
                 match O::direct_mut(out) {
                     Some(out) => apply(out),
                     None => {
-                        down.resize(n, O::Compute::default());
+                        down.resize(n);
                         apply(&mut down);
-                        out.iter_mut().zip(&down).for_each(|(o, &d)| *o = O::down(d));
+                        narrow(out, &down);
                     }
                 }
             }
@@ -218,16 +219,8 @@ pub fn zip_in_place<T: Element>(
         for (k, own) in part.chunks_mut(stretch).enumerate() {
             let n = own.len();
             let y = scratch.get(&others, block * size + k * stretch, n);
-            match T::direct(own) {
-                Some(own) => {
-                    up.resize(n, T::Compute::default());
-                    up.copy_from_slice(own);
-                }
-                None => {
-                    up.clear();
-                    up.extend(own.iter().map(|v| v.up()));
-                }
-            }
+            up.resize(n);
+            widen(&mut up, own);
             let apply = |out: &mut [T::Compute]| match side {
                 Side::Lhs => f(out, &up, y, numbers),
                 Side::Rhs => f(out, y, &up, numbers),
@@ -235,9 +228,9 @@ pub fn zip_in_place<T: Element>(
             match T::direct_mut(own) {
                 Some(own) => apply(own),
                 None => {
-                    down.resize(n, T::Compute::default());
+                    down.resize(n);
                     apply(&mut down);
-                    own.iter_mut().zip(&down).for_each(|(o, &d)| *o = T::down(d));
+                    narrow(own, &down);
                 }
             }
         }

@@ -207,18 +207,6 @@ impl<K: Kind> Tensor<K> {
     }
 }
 
-/// The tensor whose element `i` is `f(i)`.
-fn fill_sequence(shape: Shape, dtype: DType, f: impl Fn(usize) -> Value + Sync) -> Outputs {
-    let n = shape.elements();
-    let storage = with_dtype!(dtype, T => {
-        let mut storage = Storage::stale::<T>(n);
-        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-        fill::sequence(out, &Par::of(n), |i| element::<T>(&f(i)));
-        storage
-    });
-    AnyTensor::dense(storage, shape, dtype).into()
-}
-
 /// The operation of [`Tensor::arange`].
 pub(crate) static ARANGE: Op = {
     fn sequence(attrs: &Attrs) -> Result<Outputs> {
@@ -234,7 +222,11 @@ pub(crate) static ARANGE: Op = {
             }
             let n = if step > 0 { (end - start + step - 1) / step } else { (start - end - step - 1) / -step }.max(0);
             let shape = checked_shape(&[isize::try_from(n).unwrap_or(isize::MAX)])?;
-            return Ok(fill_sequence(shape, dtype, |i| Value::Int((start + step * i as i128) as i64)));
+            let (n, start, step) = (shape.elements(), start as i64, step as i64);
+            let storage = with_dtype!(int dtype, T => {
+                Storage::filled(n, |out| fill::integers::<T>(out, start, step, &Par::of(n)))
+            });
+            return Ok(AnyTensor::dense(storage, shape, dtype).into());
         }
         let (start, end, step) = (attrs.float("start"), attrs.float("end"), attrs.float("step"));
         let n = ((end - start) / step).ceil();
@@ -243,7 +235,11 @@ pub(crate) static ARANGE: Op = {
                 .help("give finite numbers and a step other than 0"));
         }
         let shape = checked_shape(&[if n < 1e18 { n.max(0.0) as isize } else { isize::MAX }])?;
-        Ok(fill_sequence(shape, dtype, |i| Value::Float(start + step * i as f64)))
+        let n = shape.elements();
+        let storage = with_dtype!(float dtype, T => {
+            Storage::filled(n, |out| fill::floats::<T>(out, start, step, 0.0, &Par::of(n)))
+        });
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     }
     Op {
         name: "arange",
@@ -337,11 +333,14 @@ pub(crate) static LINSPACE: Op = Op {
         let shape = checked_shape(&[attrs.int("steps")])?;
         let steps = shape.elements();
         let step = (end - start) / steps.saturating_sub(1).max(1) as f64;
-        // From both ends to the middle, so that the last element is `end` and not a rounding beside it.
-        Ok(fill_sequence(shape, dtype, |i| match 2 * i < steps {
-            true => Value::Float(start + step * i as f64),
-            false => Value::Float(end - step * (steps - 1 - i) as f64),
-        }))
+        let storage = with_dtype!(float dtype, T => Storage::filled(steps, |out| {
+            // From both ends to the middle, so that the last element is `end` and not a rounding beside it.
+            let (low, high) = out.split_at_mut(steps.div_ceil(2));
+            let (par, first) = (Par::of(steps), low.len() as f64 - steps.saturating_sub(1) as f64);
+            fill::floats::<T>(low, start, step, 0.0, &par);
+            fill::floats::<T>(high, end, step, first, &par);
+        }));
+        Ok(AnyTensor::dense(storage, shape, dtype).into())
     },
     gradient: Gradient::NotFloat,
     info: || OpInfo {

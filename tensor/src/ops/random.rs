@@ -8,7 +8,7 @@ use crate::attrs;
 use crate::dispatch::{Attrs, Gradient, Op, apply1};
 use crate::dtype::{DType, default_dtype, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
-use crate::kernels::random;
+use crate::kernels::{copy, random};
 use crate::kind::{Bool, Int, Kind};
 use crate::ops::elementwise::demand_float;
 use crate::ops::twin;
@@ -36,6 +36,15 @@ pub(crate) fn place(attrs: &Attrs) -> (u64, u64) {
 /// How many numbers a draw of this shape takes; a shape that is refused later takes none.
 fn count(shape: &[isize]) -> usize {
     checked_shape(shape).map_or(0, |s| s.elements())
+}
+
+/// The elements in `F64`, dense.
+fn doubles(x: &AnyTensor) -> Storage {
+    let n = x.elements();
+    Storage::filled(n, |out| {
+        let to = copy::Receiver::<f64>::new(out);
+        with_dtype!(float x.dtype(), T => copy::cast::<T>(x.storage().slice(), x.layout(), &to, &Par::of(n)));
+    })
 }
 
 fn bad(message: String, help: &str) -> Error {
@@ -441,15 +450,18 @@ pub(crate) static BERNOULLI: Op = Op {
         let (key, counter) = place(call.attrs());
         let p = call.input(0);
         demand_float(p.dtype())?;
-        let values = p.to_f64_vec();
-        if let Some(i) = values.iter().position(|v| !(0.0..=1.0).contains(v)) {
+        let n = p.elements();
+        let values = doubles(p);
+        let values = &values.slice::<f64>()[..n];
+        if !random::all_within(values, 0.0, 1.0)
+            && let Some(i) = values.iter().position(|v| !(0.0..=1.0).contains(v))
+        {
             let e = format!("probability {} of element {i} is not between 0 and 1", values[i]);
             return Err(bad(e, "logits become probabilities with sigmoid()"));
         }
-        let n = values.len();
         let mut storage = Storage::stale::<u8>(n);
         let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
-        random::bernoulli(out, &values, key, counter, &Par::of(n));
+        random::bernoulli(out, values, key, counter, &Par::of(n));
         Ok(AnyTensor::dense(storage, p.shape().clone(), DType::Bool).into())
     },
     gradient: Gradient::NotFloat,
@@ -518,26 +530,33 @@ pub(crate) static MULTINOMIAL: Op = Op {
         };
         let sizes: SmallVec<[isize; 4]> = leading.iter().map(|&s| s as isize).chain([draws]).collect();
         let shape = checked_shape(&sizes)?;
-        let weights = w.to_f64_vec();
-        for (row, weights) in weights.chunks(classes.max(1)).enumerate() {
-            if let Some(class) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
-                let e = format!("weight {} of class {class} in row {row} is negative or not finite", weights[class]);
-                return Err(bad(e, "logits become weights with softmax(-1)"));
-            }
-            if !weights.iter().sum::<f64>().is_finite() {
-                return Err(bad(format!("the weights of row {row} have no finite sum"), "divide them by the largest"));
+        let weights = doubles(w);
+        let weights = &weights.slice::<f64>()[..w.elements()];
+        // Without overflow in any sum; else row by row.
+        if !random::all_within(weights, 0.0, f64::MAX / classes.max(1) as f64) {
+            for (row, weights) in weights.chunks(classes.max(1)).enumerate() {
+                if let Some(class) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
+                    let e =
+                        format!("weight {} of class {class} in row {row} is negative or not finite", weights[class]);
+                    return Err(bad(e, "logits become weights with softmax(-1)"));
+                }
+                if !weights.iter().sum::<f64>().is_finite() {
+                    let e = format!("the weights of row {row} have no finite sum");
+                    return Err(bad(e, "divide them by the largest"));
+                }
             }
         }
         let n = shape.elements();
         let rows = leading.iter().product();
         if n > 0 {
-            let possible = |row: usize| weights[row * classes..][..classes].iter().filter(|w| **w > 0.0).count();
+            let needed = if replacement { 1 } else { draws as usize };
             for row in 0..rows {
-                let possible = possible(row);
+                let above = weights[row * classes..][..classes].iter().filter(|w| **w > 0.0);
+                let possible = above.take(needed).count();
                 if possible == 0 {
                     return Err(bad(format!("row {row} has no weight above 0"), "some class must be possible"));
                 }
-                if !replacement && possible < draws as usize {
+                if possible < needed {
                     let e = format!("{draws} different classes are asked of row {row}, where {possible} are possible");
                     return Err(bad(e, "draw fewer, or with replacement"));
                 }
@@ -546,7 +565,7 @@ pub(crate) static MULTINOMIAL: Op = Op {
         let mut storage = Storage::stale::<i64>(n);
         let out = &mut storage.unique_mut::<i64>().expect("a fresh buffer is unique")[..n];
         let draw = if replacement { random::with_replacement } else { random::without_replacement };
-        draw(out, &weights, rows, key, counter, &Par::of(weights.len() + n));
+        draw(out, weights, rows, key, counter, &Par::of(weights.len() + n));
         Ok(AnyTensor::dense(storage, shape, DType::I64).into())
     },
     gradient: Gradient::NotFloat,

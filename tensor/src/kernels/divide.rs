@@ -24,3 +24,27 @@ pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], numbers
     zip::block::<B, T>(out, x, y, numbers);
     simd::run(Far::<B, T>(out, x, y, numbers, std::marker::PhantomData));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::number::Real;
+
+    #[test]
+    fn remainders_of_far_quotients_are_exact_too() {
+        struct Rest;
+        impl BinaryBody for Rest {
+            #[inline(always)]
+            fn eval<R: Real>(x: R, y: R, _: &[f64]) -> R {
+                x.fmod(y)
+            }
+        }
+        let x: Vec<f32> = (0..300).map(|i| if i % 7 == 0 { -1e30 } else { 1.7 * i as f32 }).collect();
+        let y: Vec<f32> = (0..300).map(|i| [0.3, -1.1, 1e-20, f32::INFINITY, 0.0][i % 5]).collect();
+        let mut rest = vec![0.0; 300];
+        block::<Rest, f32>(&mut rest, &x, &y, &[]);
+        for ((x, y), rest) in x.iter().zip(&y).zip(rest) {
+            assert!(rest == x % y || rest.is_nan() && *y == 0.0, "{x:e} % {y:e} is {:e}, not {rest:e}", x % y);
+        }
+    }
+}

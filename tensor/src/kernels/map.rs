@@ -27,6 +27,12 @@ pub trait UnaryIntBody: 'static {
     fn eval<W: Whole>(x: W) -> W;
 }
 
+/// The numbers of a call, at most two, apart from all that results may be written over: so a loop loads them once.
+#[inline(always)]
+pub(super) fn apart(numbers: &[f64]) -> [f64; 2] {
+    [0, 1].map(|i| numbers.get(i).copied().unwrap_or(f64::NAN))
+}
+
 /// A loop over dense elements: `out[i] = f(x[i])`. The last argument holds the numbers of the call.
 pub type Block<T> = fn(&mut [T], &[T], &[f64]);
 
@@ -37,8 +43,9 @@ pub fn block<B: UnaryBody, T: Precise>(out: &mut [T], x: &[T], numbers: &[f64]) 
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
+            let numbers = apart(self.2);
             for (o, &x) in self.0.iter_mut().zip(self.1) {
-                *o = B::eval(Lane::<T, I>::new(x), self.2).0;
+                *o = B::eval(Lane::<T, I>::new(x), &numbers).0;
             }
             // A constant, so that what follows is compiled for the few bodies that need it.
             if const { B::END == f64::INFINITY } {

@@ -10,6 +10,8 @@ mod compute;
 pub mod conv;
 pub mod copy;
 pub mod cross_entropy;
+pub mod divide;
+pub mod double;
 pub mod elementary;
 pub mod factor;
 pub mod fill;

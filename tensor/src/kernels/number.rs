@@ -8,6 +8,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use num_traits::Float;
 
+use super::double;
 use super::elementary::{self, Format};
 use super::simd::Isa;
 use super::single;
@@ -58,6 +59,8 @@ pub trait Real:
     fn log10(self) -> Self;
     /// `ln(1 + self)`.
     fn ln_1p(self) -> Self;
+    /// The same, from 0 to 1 only, which takes less.
+    fn ln_1p_of_share(self) -> Self;
     /// Sine, radians.
     fn sin(self) -> Self;
     /// Cosine, radians.
@@ -86,9 +89,14 @@ pub trait Real:
     fn erfc(self) -> Self;
     /// The normal distribution function, precise in its left tail too.
     fn normal_cdf(self) -> Self;
+    /// `self` times the normal distribution function: to about four units in the last place in single precision.
+    fn gelu(self) -> Self;
+    /// The derivative of [`gelu`](Self::gelu).
+    fn gelu_slope(self) -> Self;
     /// `self^other`.
     fn pow(self, other: Self) -> Self;
-    /// What is left of `self` after subtracting `other` as often as it goes in, exactly, with the sign of `self`.
+    /// What is left of `self` after subtracting `other` as often as it goes in, exactly, with the sign of `self`, where it
+    /// does so not too often: see [`divide`](super::divide).
     fn fmod(self, other: Self) -> Self;
     /// The larger; NaN if either is.
     fn max(self, other: Self) -> Self {
@@ -201,9 +209,9 @@ impl<T: Float, I> Neg for Lane<T, I> {
     }
 }
 
-/// Defines [`Precise`]: for `f32` its functions are those of [`single`], for `f64` those named here.
+/// Defines [`Precise`]: its functions are those of [`single`] and of [`double`].
 macro_rules! by_precision {
-    ($($name:ident($($x:ident),+) = $double:path;)*) => {
+    ($($name:ident($($x:ident),+))*) => {
         /// The float types that kernels compute in: `f32` and `f64`, with the functions that are not computed alike in both.
         pub trait Precise: Format + Registers + Send + Sync {
             /// The nearest integer, ties to even.
@@ -213,88 +221,27 @@ macro_rules! by_precision {
                 fn $name<I: Isa>($($x: Self),+) -> Self;
             )*
         }
-
-        impl Precise for f32 {
+        by_precision!(@impl f32 = single: $($name($($x),+))*);
+        by_precision!(@impl f64 = double: $($name($($x),+))*);
+    };
+    (@impl $t:ident = $of:ident: $($name:ident($($x:ident),+))*) => {
+        impl Precise for $t {
             #[inline(always)]
-            fn round_even(x: f32) -> f32 {
+            fn round_even(x: $t) -> $t {
                 x.round_ties_even()
             }
             $(
                 #[inline(always)]
-                fn $name<I: Isa>($($x: f32),+) -> f32 {
-                    single::$name::<I>($($x),+)
-                }
-            )*
-        }
-
-        impl Precise for f64 {
-            #[inline(always)]
-            fn round_even(x: f64) -> f64 {
-                x.round_ties_even()
-            }
-            $(
-                #[inline(always)]
-                fn $name<I: Isa>($($x: f64),+) -> f64 {
-                    $double($($x),+)
+                fn $name<I: Isa>($($x: $t),+) -> $t {
+                    $of::$name::<I>($($x),+)
                 }
             )*
         }
     };
 }
 by_precision! {
-    log2(x) = f64::log2;
-    log10(x) = f64::log10;
-    sin(x) = f64::sin;
-    cos(x) = f64::cos;
-    tan(x) = f64::tan;
-    asin(x) = f64::asin;
-    acos(x) = f64::acos;
-    atan(x) = f64::atan;
-    atan2(y, x) = f64::atan2;
-    pow(x, y) = f64::powf;
-    erf(x) = erf;
-    erfc(x) = erfc;
-    normal_cdf(x) = normal_cdf;
-}
-
-/// The error function, to about 1e-15: its Taylor series near zero, else the continued fraction of its complement
-/// (Abramowitz and Stegun, 7.1.6 and 7.1.14).
-fn erf(x: f64) -> f64 {
-    let a = x.abs();
-    if a < 3.0 {
-        // erf(x) = 2/sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (1 3 5 .. (2n+1)): all terms positive, none cancel.
-        let (mut term, mut sum, mut n) = (a, a, 0.0);
-        while term > sum * 1e-17 {
-            n += 1.0;
-            term *= 2.0 * a * a / (2.0 * n + 1.0);
-            sum += term;
-        }
-        return (std::f64::consts::FRAC_2_SQRT_PI * (-a * a).exp() * sum).copysign(x);
-    }
-    if a > 6.0 {
-        return 1f64.copysign(x);
-    }
-    (1.0 - erfc_tail(a)).copysign(x)
-}
-
-/// The complement of the error function, to about 1e-13 of its value.
-fn erfc(x: f64) -> f64 {
-    if x < 2.0 { 1.0 - erf(x) } else { erfc_tail(x) }
-}
-
-/// The normal distribution function, `(1 + erf(x / sqrt(2))) / 2`, to about 1e-13 of its value: from the complement,
-/// which does not cancel to the left.
-fn normal_cdf(x: f64) -> f64 {
-    0.5 * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
-}
-
-/// The complement of the error function from 2 on.
-fn erfc_tail(a: f64) -> f64 {
-    let mut fraction = a;
-    for n in (1..=60).rev() {
-        fraction = a + (n as f64 / 2.0) / fraction;
-    }
-    (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())
+    log2(x) log10(x) sin(x) cos(x) tan(x) asin(x) acos(x) atan(x) atan2(y, x) pow(x, y) erf(x) erfc(x) normal_cdf(x) gelu(x)
+    gelu_slope(x)
 }
 
 /// Defines functions of a lane by those of its element.
@@ -364,6 +311,7 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
         exp_m1: elementary::exp_m1::<T, I>;
         ln: elementary::ln::<T, I>;
         ln_1p: elementary::ln_1p::<T, I>;
+        ln_1p_of_share: elementary::ln_1p_of_share::<T, I>;
         sinh: elementary::sinh::<T, I>;
         cosh: elementary::cosh::<T, I>;
         tanh: elementary::tanh::<T, I>;
@@ -379,6 +327,8 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
         erf: <T as Precise>::erf::<I>;
         erfc: <T as Precise>::erfc::<I>;
         normal_cdf: <T as Precise>::normal_cdf::<I>;
+        gelu: <T as Precise>::gelu::<I>;
+        gelu_slope: <T as Precise>::gelu_slope::<I>;
     }
     #[inline(always)]
     fn atan2(self, x: Self) -> Self {
@@ -390,7 +340,7 @@ impl<T: Precise, I: Isa> Real for Lane<T, I> {
     }
     #[inline(always)]
     fn fmod(self, other: Self) -> Self {
-        Lane::new(self.0 % other.0)
+        Lane::new(elementary::fmod::<T, I>(self.0, other.0))
     }
 }
 
@@ -479,19 +429,279 @@ mod tests {
     }
 
     #[test]
+    fn remainders_are_exact() {
+        fn check<T: Precise + std::fmt::Debug, I: Isa>(x: T, y: T) {
+            if !elementary::fmod_is_far::<T, I>(x, y) {
+                let (have, want) = (elementary::fmod::<T, I>(x, y), x % y);
+                let same = have == want && have.is_sign_negative() == want.is_sign_negative();
+                assert!(same || have.is_nan() && want.is_nan(), "{x:?} % {y:?} is {want:?}, not {have:?}");
+            }
+        }
+        let special = [0.0, 0.5, 1.0, 3.0, 0.1, 0.7, 1e-45, f32::MIN_POSITIVE, 1e10, f32::MAX, f32::INFINITY, f32::NAN];
+        let all: Vec<f32> = special.iter().flat_map(|&x| [x, -x]).chain(singles().step_by(97)).collect();
+        for &x in &all {
+            // Of like size, and multiples with their neighbours.
+            let near = (1..40).flat_map(|i| [x / i as f32, x * (i as f32 / 40.0), x / (i * i * 7) as f32]);
+            for y in near.chain(all.iter().copied().step_by(13)).chain(special) {
+                check::<f32, Plain>(x, y);
+                check::<f32, Fused>(x, y);
+                for (x, y) in [(x as f64, y as f64), (x as f64 / 3.0, y as f64 / 7.0)] {
+                    check::<f64, Plain>(x, y);
+                    check::<f64, Fused>(x, y);
+                }
+            }
+        }
+    }
+
+    /// Whether a double is right to two units in the last place.
+    fn is_near(have: f64, want: f64) -> bool {
+        have.to_bits().abs_diff(want.to_bits()) <= 2 || have == want || have.is_nan() && want.is_nan()
+    }
+
+    /// Numbers of either sign over all exponents, and the ends.
+    fn all_doubles() -> impl Iterator<Item = f64> {
+        let ends = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN, 5e-324, 1.0, -1.0];
+        (0..=u64::MAX).step_by(0x9ce5_3ad1_7f4b).map(f64::from_bits).chain(ends)
+    }
+
+    /// The same and many to 2.5.
+    fn doubles() -> impl Iterator<Item = f64> {
+        all_doubles().chain((-200_000..200_000).map(|i| i as f64 * 1.234_567_891e-5))
+    }
+
+    #[test]
     fn functions_of_f64_are_right_to_units_in_the_last_place() {
         macro_rules! check {
-            ($($f:ident)*) => {$(
-                let ends = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN, 5e-324, 1.0, -1.0];
-                for x in (0..=u64::MAX).step_by(0x9ce5_3ad1_7f4b).map(f64::from_bits).chain(ends) {
+            ($($f:ident over $x:expr;)*) => {$(
+                for x in $x {
                     let want = f64::$f(x);
                     for have in [Lane::<f64, Plain>::new(x).$f().0, Lane::<f64, Fused>::new(x).$f().0] {
-                        let near = have.to_bits().abs_diff(want.to_bits()) <= 2 || have.is_nan() && want.is_nan();
-                        assert!(near, "{} of {x:e} is {want:e}, not {have:e}", stringify!($f));
+                        assert!(is_near(have, want), "{} of {x:e} is {want:e}, not {have:e}", stringify!($f));
                     }
                 }
             )*};
         }
-        check! { exp exp2 exp_m1 sinh cosh tanh ln ln_1p }
+        check! {
+            exp over doubles();
+            exp2 over doubles();
+            exp_m1 over doubles();
+            sinh over all_doubles();
+            cosh over doubles();
+            tanh over all_doubles();
+            ln over doubles();
+            ln_1p over doubles();
+            log2 over doubles();
+            log10 over doubles();
+            asin over doubles();
+            acos over doubles();
+            atan over doubles();
+            sin over doubles().filter(|x| x.abs() <= single::TRIGONOMETRIC_END);
+            cos over doubles().filter(|x| x.abs() <= single::TRIGONOMETRIC_END);
+            tan over doubles().filter(|x| x.abs() <= single::TRIGONOMETRIC_END);
+        }
+        for x in (0..200_000).map(|i| i as f64 * 5e-6).chain(doubles().filter(|x| (0.0..=1.0).contains(x))) {
+            let (plain, fused) = (Lane::<f64, Plain>::new(x), Lane::<f64, Fused>::new(x));
+            for have in [plain.ln_1p_of_share().0, fused.ln_1p_of_share().0] {
+                assert!(is_near(have, x.ln_1p()), "ln(1 + {x:e}) is {:e}, not {have:e}", x.ln_1p());
+            }
+        }
+    }
+
+    #[test]
+    fn a_sine_of_nearly_a_multiple_of_pi_keeps_its_digits() {
+        // A multiple of pi / 2 in double precision: what it has rounded away is all that is left.
+        for i in 1..600_000 {
+            let x = i as f64 * std::f64::consts::FRAC_PI_2;
+            let (sin, cos) = x.sin_cos();
+            for (f, have, want) in [
+                ("sin", Lane::<f64, Plain>::new(x).sin().0, sin),
+                ("sin", Lane::<f64, Fused>::new(x).sin().0, sin),
+                ("cos", Lane::<f64, Plain>::new(x).cos().0, cos),
+                ("cos", Lane::<f64, Fused>::new(x).cos().0, cos),
+                ("tan", Lane::<f64, Fused>::new(x).tan().0, x.tan()),
+            ] {
+                assert!(is_near(have, want), "{f} of {x:e} is {want:e}, not {have:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn functions_of_two_f64_are_right_to_units_in_the_last_place() {
+        let special =
+            [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5e-324, 1e10, 9_007_199_254_740_991.0, f64::MAX, f64::INFINITY, f64::NAN];
+        let near_one = (0..800).map(|i| 1.0 + (i - 400) as f64 * f64::EPSILON);
+        let around = (0..1000).map(|i| i as f64 * 0.012_345_678_9);
+        let spread = doubles().step_by(4001);
+        let all: Vec<f64> = special.iter().flat_map(|&x| [x, -x]).chain(near_one).chain(around).chain(spread).collect();
+        for &x in all.iter() {
+            for &y in all.iter().step_by(7).chain(&special) {
+                for (f, have, want) in [
+                    ("pow", Lane::<f64, Plain>::new(x).pow(Lane::new(y)).0, x.powf(y)),
+                    ("pow", Lane::<f64, Fused>::new(x).pow(Lane::new(y)).0, x.powf(y)),
+                    ("atan2", Lane::<f64, Plain>::new(x).atan2(Lane::new(y)).0, x.atan2(y)),
+                    ("atan2", Lane::<f64, Fused>::new(x).atan2(Lane::new(y)).0, x.atan2(y)),
+                ] {
+                    assert!(is_near(have, want), "{f} of {x:e} and {y:e} is {want:e}, not {have:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn the_error_function_of_f64_is_right_to_units_in_the_last_place() {
+        // The error function, its complement and the normal distribution function, by mpmath with 60 digits.
+        let table = [
+            (5e-324, [5e-324, 1.0, 0.5]),
+            (1e-300, [1.1283791670955126e-300, 1.0, 0.5]),
+            (1e-17, [1.1283791670955127e-17, 1.0, 0.5]),
+            (1e-08, [1.1283791670955126e-08, 0.9999999887162083, 0.5000000039894228]),
+            (0.01, [0.011283415555849618, 0.9887165844441503, 0.5039893563146316]),
+            (0.1, [0.1124629160182849, 0.887537083981715, 0.539827837277029]),
+            (0.3, [0.3286267594591274, 0.6713732405408726, 0.6179114221889527]),
+            (0.47, [0.4937450508860821, 0.5062549491139179, 0.6808224912174442]),
+            (0.7, [0.6778011938374184, 0.32219880616258156, 0.758036347776927]),
+            (0.9, [0.7969082124228322, 0.20309178757716786, 0.8159398746532405]),
+            (0.999, [0.8422852702064969, 0.15771472979350307, 0.8411026543586817]),
+            (1.0, [0.8427007929497149, 0.15729920705028513, 0.8413447460685429]),
+            (1.001, [0.8431154854780762, 0.15688451452192373, 0.84158659580772]),
+            (1.2, [0.9103139782296353, 0.08968602177036464, 0.8849303297782917]),
+            (1.5, [0.9661051464753108, 0.033894853524689274, 0.9331927987311419]),
+            (2.0, [0.9953222650189527, 0.004677734981047266, 0.9772498680518208]),
+            (2.4, [0.999311486103355, 0.0006885138966450789, 0.9918024640754038]),
+            (3.0, [0.9999779095030014, 2.209049699858544e-05, 0.9986501019683699]),
+            (3.7, [0.9999998328489421, 1.6715105790914599e-07, 0.9998922002665226]),
+            (4.5, [0.9999999998033839, 1.9661604415428876e-10, 0.9999966023268753]),
+            (5.5, [0.9999999999999927, 7.357847917974398e-15, 0.9999999810104375]),
+            (5.9, [0.9999999999999999, 7.190409783550478e-17, 0.9999999981824922]),
+            (6.5, [1.0, 3.8421483271206475e-20, 0.99999999995984]),
+            (8.0, [1.0, 1.1224297172982926e-29, 0.9999999999999993]),
+            (10.5, [1.0, 7.035928090177523e-50, 1.0]),
+            (13.0, [1.0, 1.7395573154667246e-75, 1.0]),
+            (17.0, [1.0, 1.0212280150942608e-127, 1.0]),
+            (21.0, [1.0, 8.032453871022456e-194, 1.0]),
+            (25.0, [1.0, 8.300172571196523e-274, 1.0]),
+            (26.5, [1.0, 2.2109076642637343e-307, 1.0]),
+            (27.0, [1.0, 5.23705e-319, 1.0]),
+            (30.0, [1.0, 0.0, 1.0]),
+            (37.5, [1.0, 0.0, 1.0]),
+            (38.4, [1.0, 0.0, 1.0]),
+            (-5e-324, [-5e-324, 1.0, 0.5]),
+            (-1e-300, [-1.1283791670955126e-300, 1.0, 0.5]),
+            (-1e-17, [-1.1283791670955127e-17, 1.0, 0.5]),
+            (-1e-08, [-1.1283791670955126e-08, 1.0000000112837917, 0.4999999960105772]),
+            (-0.01, [-0.011283415555849618, 1.0112834155558497, 0.4960106436853684]),
+            (-0.1, [-0.1124629160182849, 1.1124629160182848, 0.460172162722971]),
+            (-0.3, [-0.3286267594591274, 1.3286267594591274, 0.3820885778110474]),
+            (-0.47, [-0.4937450508860821, 1.4937450508860821, 0.3191775087825558]),
+            (-0.7, [-0.6778011938374184, 1.6778011938374184, 0.24196365222307303]),
+            (-0.9, [-0.7969082124228322, 1.7969082124228322, 0.18406012534675947]),
+            (-0.999, [-0.8422852702064969, 1.842285270206497, 0.1588973456413183]),
+            (-1.0, [-0.8427007929497149, 1.8427007929497148, 0.15865525393145705]),
+            (-1.001, [-0.8431154854780762, 1.8431154854780762, 0.15841340419228003]),
+            (-1.2, [-0.9103139782296353, 1.9103139782296354, 0.11506967022170828]),
+            (-1.5, [-0.9661051464753108, 1.9661051464753108, 0.06680720126885807]),
+            (-2.0, [-0.9953222650189527, 1.9953222650189528, 0.02275013194817921]),
+            (-2.4, [-0.999311486103355, 1.999311486103355, 0.008197535924596131]),
+            (-3.0, [-0.9999779095030014, 1.9999779095030015, 0.0013498980316300946]),
+            (-3.7, [-0.9999998328489421, 1.9999998328489421, 0.00010779973347738826]),
+            (-4.5, [-0.9999999998033839, 1.999999999803384, 3.3976731247300603e-06]),
+            (-5.5, [-0.9999999999999927, 1.9999999999999927, 1.8989562465887718e-08]),
+            (-5.9, [-0.9999999999999999, 2.0, 1.8175078630994284e-09]),
+            (-6.5, [-1.0, 2.0, 4.016000583859118e-11]),
+            (-8.0, [-1.0, 2.0, 6.220960574271784e-16]),
+            (-10.5, [-1.0, 2.0, 4.3190063178092304e-26]),
+            (-13.0, [-1.0, 2.0, 6.11716439954988e-39]),
+            (-17.0, [-1.0, 2.0, 4.1059962020989065e-65]),
+            (-21.0, [-1.0, 2.0, 3.279278018979036e-98]),
+            (-25.0, [-1.0, 2.0, 3.056696706382561e-138]),
+            (-26.5, [-1.0, 2.0, 4.8461626603033206e-155]),
+            (-27.0, [-1.0, 2.0, 7.389481006885018e-161]),
+            (-30.0, [-1.0, 2.0, 4.906713927148187e-198]),
+            (-37.5, [-1.0, 2.0, 4.605353009581955e-308]),
+            (-38.4, [-1.0, 2.0, 6.4e-323]),
+        ];
+        fn check<I: Isa>(x: f64, [erf, erfc, normal_cdf]: [f64; 3]) {
+            let lane = Lane::<f64, I>::new(x);
+            for (f, have, want) in [
+                ("erf", lane.erf().0, erf),
+                ("erfc", lane.erfc().0, erfc),
+                ("normal_cdf", lane.normal_cdf().0, normal_cdf),
+                ("gelu", lane.gelu().0, x * normal_cdf),
+            ] {
+                assert!(is_near(have, want), "{f} of {x:e} is {want:e}, not {have:e}");
+            }
+        }
+        for (x, want) in table {
+            check::<Plain>(x, want);
+            check::<Fused>(x, want);
+        }
+        for (x, want) in [(f64::INFINITY, [1.0, 0.0, 1.0]), (f64::NEG_INFINITY, [-1.0, 2.0, 0.0]), (f64::NAN, [f64::NAN; 3])] {
+            check::<Plain>(x, want);
+            check::<Fused>(x, want);
+        }
+    }
+
+    #[test]
+    fn gelu_of_f32_is_right_to_some_units_in_the_last_place() {
+        for x in singles() {
+            let want = x as f64 * normal_cdf(x as f64);
+            // Left of -13 the distribution function is subnormal, and 0 times infinity is NaN.
+            if x == f32::NEG_INFINITY {
+                continue;
+            }
+            for have in [Lane::<f32, Plain>::new(x).gelu().0, Lane::<f32, Fused>::new(x).gelu().0] {
+                let coarse = if x < -13.0 { 15.0 } else { 5.5 };
+                assert_near("gelu", &[x], have, want, coarse);
+            }
+            if x.abs() < 13.0 {
+                let density = (-0.5 * (x as f64).powi(2)).exp() / (2.0 * std::f64::consts::PI).sqrt();
+                let want = normal_cdf(x as f64) + x as f64 * density;
+                for have in [Lane::<f32, Plain>::new(x).gelu_slope().0, Lane::<f32, Fused>::new(x).gelu_slope().0] {
+                    // Two terms of either sign.
+                    let bound = 5.0 * f32::EPSILON as f64 * (x as f64).abs().max(1.0) * density.max(want.abs());
+                    assert!((have as f64 - want).abs() <= bound, "the slope at {x:e} is {want:e}, not {have:e}");
+                }
+            }
+        }
+    }
+
+    /// The error function, to about 1e-15: its Taylor series near zero, else the continued fraction of its complement
+    /// (Abramowitz and Stegun, 7.1.6 and 7.1.14).
+    fn erf(x: f64) -> f64 {
+        let a = x.abs();
+        if a < 3.0 {
+            // erf(x) = 2/sqrt(pi) exp(-x^2) sum of 2^n x^(2n+1) / (1 3 5 .. (2n+1)): all terms positive, none cancel.
+            let (mut term, mut sum, mut n) = (a, a, 0.0);
+            while term > sum * 1e-17 {
+                n += 1.0;
+                term *= 2.0 * a * a / (2.0 * n + 1.0);
+                sum += term;
+            }
+            return (std::f64::consts::FRAC_2_SQRT_PI * (-a * a).exp() * sum).copysign(x);
+        }
+        if a > 6.0 {
+            return 1f64.copysign(x);
+        }
+        (1.0 - erfc_tail(a)).copysign(x)
+    }
+
+    /// The complement of the error function, to about 1e-13 of its value.
+    fn erfc(x: f64) -> f64 {
+        if x < 2.0 { 1.0 - erf(x) } else { erfc_tail(x) }
+    }
+
+    /// The normal distribution function, to about 1e-13 of its value.
+    fn normal_cdf(x: f64) -> f64 {
+        0.5 * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+    }
+
+    /// The complement of the error function from 2 on.
+    fn erfc_tail(a: f64) -> f64 {
+        let mut fraction = a;
+        for n in (1..=60).rev() {
+            fraction = a + (n as f64 / 2.0) / fraction;
+        }
+        (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt())
     }
 }

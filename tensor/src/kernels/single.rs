@@ -1,10 +1,11 @@
 //! Functions in single precision that are computed in double precision and rounded once, so that no step needs care:
-//! right to the last place but for rare ties. Without branches or calls, as in [`elementary`](super::elementary), where
+//! right to the last place but for rare ties; and, at the end, `gelu`, which that would make slow. Without branches or calls, as in [`elementary`](super::elementary), where
 //! the references are.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, FRAC_PI_2, LN_2, LOG2_E, LOG10_2, PI};
 
-use super::elementary::{Format, clamp, ln_with_ends, mul_add, polynomial, select};
+use super::double::{self, DENSITY_AT_0};
+use super::elementary::{Format, clamp, ln_with_ends, mul_add, one_plus_scaled, polynomial, product, select};
 use super::simd::Isa;
 
 /// To this magnitude the sine and its like are computed here: farther away the standard library must do it, which reduces
@@ -54,31 +55,36 @@ const ASIN: [f64; 7] = [
     0.16666657639575913,
     1.0000000002307783,
 ];
-/// `erf(x) / x` in `x^2`, to 1.
-const ERF: [f64; 8] = [
-    -9.667044571486996e-06,
-    0.00011265959025606609,
-    -0.0008484080405535107,
-    0.005221031807858023,
-    -0.026865430727670243,
-    0.11283782495236845,
-    -0.3761263846802871,
-    1.1283791670615435,
+/// `-ln(erfc(a)) / a`, to [`ERF_END`].
+const ERF: [f64; 10] = [
+    1.193294490051024e-06,
+    -2.1354555936368954e-05,
+    0.00016748082266038907,
+    -0.0007406856654525478,
+    0.0017993536273007054,
+    -0.00025306093507585084,
+    -0.019117694907724428,
+    0.10277127716383161,
+    0.6366198345755425,
+    1.1283791666278975,
 ];
-/// `(1 + 2 a) exp(a^2) erfc(a)` in `(a - 3) / (a + 3)`, to [`ERFC_END`].
-const ERFC: [f64; 11] = [
-    -0.0002754560187334945,
-    -0.000793182577911566,
-    0.0019982250990659835,
-    0.0025782180723520646,
-    -0.02379245833143508,
-    0.06829323998892924,
-    -0.11927229238628247,
-    0.12964664791541208,
-    -0.04756229859573689,
-    -0.13562114626228938,
-    1.2530080579743366,
-];
+/// From here on the error function rounds to 1.
+const ERF_END: f64 = 4.0;
+/// Two polynomials whose quotient is `exp(a^2) erfc(a)`, to [`ERFC_END`].
+const ERFC: ([f64; 5], [f64; 6]) = (
+    [0.032892251810345385, 0.22968610738295814, 0.7325985603523315, 1.239376632694848, 1.0],
+    [0.05829932041001192, 0.40713385780952915, 1.3272225770359405, 2.4043160733414166, 2.367756387145026, 1.0],
+);
+/// Two polynomials whose quotient is `exp(x^2 / 2) erfc(x / sqrt(2)) / 2`, to [`NORMAL_END`]; what the second begins with
+/// is 1.
+const TAIL: ([f32; 5], [f32; 5]) = (
+    [0.398_946_97, 3.941_402_7, 17.783_928, 42.558_743, 48.578_11],
+    [9.880_263, 45.563_046, 116.754_82, 162.636_98, 97.156_22],
+);
+/// `(e^(s / 2) - 1 - s / 2) / s^2` for magnitudes to `ln(2)`.
+const EXP_HALF: [f32; 5] = [2.179_764_1e-5, 2.615_278e-4, 2.604_137_9e-3, 2.083_314_8e-2, 0.125];
+/// From here on, left of 0, the normal distribution function rounds to 0.
+const NORMAL_END: f32 = 14.5;
 /// From here on the complement of the error function rounds to 0.
 const ERFC_END: f64 = 10.3;
 
@@ -118,7 +124,7 @@ pub(super) fn log10<I: Isa>(x: f32) -> f32 {
     (log2_wide::<I>(x as f64) * LOG10_2) as f32
 }
 
-/// `x^y`, with the special cases of IEEE 754.
+/// `x^y`.
 #[inline(always)]
 pub(super) fn pow<I: Isa>(x: f32, y: f32) -> f32 {
     let (x, y) = (x as f64, y as f64);
@@ -126,15 +132,7 @@ pub(super) fn pow<I: Isa>(x: f32, y: f32) -> f32 {
     let exponent = clamp(y * log2_wide::<I>(x.abs()), -200.0, 200.0);
     let units = exponent + UNITS;
     let size = exp_of_parts::<I>(units, (exponent - (units - UNITS)) * LN_2);
-    // From 2^24 on, all numbers of single precision are even.
-    let y_near = clamp(y, -16_777_216.0, 16_777_216.0);
-    let y_units = y_near + UNITS;
-    let whole = y_units - UNITS == y_near;
-    let odd = whole & (y_units.to_bits() & 1 == 1);
-    let one = (y == 0.0) | (x == 1.0) | ((x == -1.0) & (y.abs() == f64::INFINITY));
-    let size = select((x < 0.0) & (x != f64::NEG_INFINITY) & !whole, f64::NAN, size);
-    let value = select(odd & x.is_sign_negative(), -size, size);
-    select(one, 1.0, value) as f32
+    double::power(x, y, size) as f32
 }
 
 /// `(r, units)` with `x = q pi / 2 + r` and the last digits of `units` those of `q`, for magnitudes to
@@ -250,25 +248,23 @@ pub(super) fn acos<I: Isa>(x: f32) -> f32 {
     select(x < 0.0, PI - angle, angle) as f32
 }
 
-/// The complement of the error function to about 1e-8 of its value (M. M. Shepherd and J. G. Laframboise, Mathematics of
-/// Computation 36, 1981).
+/// The complement of the error function to about 1e-8 of its value.
 #[inline(always)]
 fn erfc_wide<I: Isa>(x: f64) -> f64 {
-    let a = x.abs();
-    let a = select(a > ERFC_END, ERFC_END, a);
-    let (far, double) = (a + 3.0, 1.0 + 2.0 * a);
-    let inverse = 1.0 / (far * double);
-    let scaled = polynomial::<f64, I>((a - 3.0) * (double * inverse), &ERFC) * (far * inverse);
-    let right = exp::<I>(-a * a) * scaled;
+    let a = clamp(x.abs(), 0.0, ERFC_END);
+    let right = exp::<I>(-a * a) * (polynomial::<f64, I>(a, &ERFC.0) / polynomial::<f64, I>(a, &ERFC.1));
     select(x < 0.0, 2.0 - right, right)
 }
 
 /// The error function.
 #[inline(always)]
 pub(super) fn erf<I: Isa>(x: f32) -> f32 {
-    let x = x as f64;
-    let near = x * polynomial::<f64, I>(x * x, &ERF);
-    select(x.abs() < 1.0, near, 1.0 - erfc_wide::<I>(x)) as f32
+    let a = clamp(x.abs() as f64, 0.0, ERF_END);
+    let slope = polynomial::<f64, I>(a, &ERF);
+    let power = a * slope;
+    // Near 0 the difference has too few digits, and is its first two terms.
+    let size = select(a < 1e-5, power - 0.5 * power * power, 1.0 - exp::<I>(-power));
+    (size as f32).copysign(x)
 }
 
 /// The complement of the error function.
@@ -281,4 +277,33 @@ pub(super) fn erfc<I: Isa>(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn normal_cdf<I: Isa>(x: f32) -> f32 {
     (0.5 * erfc_wide::<I>(-(x as f64) * FRAC_1_SQRT_2)) as f32
+}
+
+/// The normal distribution function, to four units in the last place and seldom more than one, and `e^-(x^2 / 2)`.
+#[inline(always)]
+fn normal<I: Isa>(x: f32) -> (f32, f32) {
+    let a = select(x.abs() > NORMAL_END, NORMAL_END, x.abs());
+    let [square, low] = product::<f32, I>(a, a);
+    // -a^2 = 2 n ln 2 + s, which spares halving it.
+    let rounded = mul_add::<f32, I>(square, -0.5 * LOG2_E as f32, f32::ROUND);
+    let n = 2.0 * (rounded - f32::ROUND);
+    let [ln_2, ln_2_low] = f32::LN_2_PARTS;
+    let s = mul_add::<f32, I>(-n, ln_2_low, mul_add::<f32, I>(-n, ln_2, -square)) - low;
+    let q = s * mul_add::<f32, I>(s, polynomial::<f32, I>(s, &EXP_HALF), 0.5);
+    let bottom = TAIL.1[1..].iter().fold(a + TAIL.1[0], |sum, &c| mul_add::<f32, I>(sum, a, c));
+    let tail = one_plus_scaled::<f32, I>(polynomial::<f32, I>(a, &TAIL.0) / bottom, q, rounded);
+    (select(x < 0.0, tail, 1.0 - tail), one_plus_scaled::<f32, I>(1.0, q, rounded))
+}
+
+/// `x` times the normal distribution function.
+#[inline(always)]
+pub(super) fn gelu<I: Isa>(x: f32) -> f32 {
+    x * normal::<I>(x).0
+}
+
+/// The derivative of [`gelu`].
+#[inline(always)]
+pub(super) fn gelu_slope<I: Isa>(x: f32) -> f32 {
+    let (share, power) = normal::<I>(x);
+    mul_add::<f32, I>(x * DENSITY_AT_0 as f32, power, share)
 }

@@ -3,7 +3,7 @@
 use crate::dtype::Element;
 use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::gather_par;
-use crate::kernels::map::BLOCK;
+use crate::kernels::map::{BLOCK, apart};
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
 use crate::kernels::operand::{LONG_STRETCH, Operand, Scratch, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
@@ -41,8 +41,9 @@ pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], numbers
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
+            let numbers = apart(self.3);
             for ((o, &x), &y) in self.0.iter_mut().zip(self.1).zip(self.2) {
-                *o = B::eval(Lane::<T, I>::new(x), Lane::new(y), self.3).0;
+                *o = B::eval(Lane::<T, I>::new(x), Lane::new(y), &numbers).0;
             }
         }
     }
@@ -59,9 +60,9 @@ pub fn number_block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: T, num
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            let y = Lane::<T, I>::new(self.2);
+            let (y, numbers) = (Lane::<T, I>::new(self.2), apart(self.3));
             for (o, &x) in self.0.iter_mut().zip(self.1) {
-                *o = B::eval(Lane::new(x), y, self.3).0;
+                *o = B::eval(Lane::new(x), y, &numbers).0;
             }
         }
     }

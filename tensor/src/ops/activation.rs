@@ -6,9 +6,10 @@
 use crate::attrs;
 use crate::dispatch::{Op, apply1, in_op};
 use crate::error::{Error, or_panic};
+use crate::kernels::double::DENSITY_AT_0;
 use crate::kernels::number::Real;
 use crate::ops::binary::{binary, zipped};
-use crate::ops::exponential::{DENSITY_AT_0, normal_density};
+use crate::ops::exponential::normal_density;
 use crate::ops::twin;
 use crate::ops::unary::unary;
 use crate::tensor::Tensor;
@@ -16,7 +17,7 @@ use crate::tensor::Tensor;
 /// `log(1 + exp(x))`, without overflow.
 #[inline(always)]
 fn log_one_plus_exp<R: Real>(x: R) -> R {
-    x.max(R::lit(0.0)) + (-x.abs()).exp().ln_1p()
+    x.max(R::lit(0.0)) + (-x.abs()).exp().ln_1p_of_share()
 }
 
 /// `tanh(log(1 + exp(x)))`, for `x` up to [`MISH_END`].
@@ -153,7 +154,7 @@ unary! {
     /// assert_eq!(tensor![0.0, 10.0].gelu().to_vec::<f32>(), [0.0, 10.0]);
     /// ```
     gelu / try_gelu = GELU {
-        eval: |x| x * x.normal_cdf(),
+        eval: |x| x.gelu(),
         gradient: input |g, x| zipped(&GELU_GRAD, &g, x),
         domain: -3.0 to 3.0, kinks: [], specials: [0.0, 6.0, -6.0],
         numpy: "", torch: "nn.functional.gelu",
@@ -212,7 +213,7 @@ unary! {
     softplus / try_softplus(beta = [1.0, 2.0], threshold = [20.0]) = SOFTPLUS {
         eval: |x| {
             let v = x * beta;
-            R::select(threshold.lt(v), x, log_one_plus_exp(v) / beta)
+            R::select(threshold.lt(v), x, log_one_plus_exp(v) * (R::lit(1.0) / beta))
         },
         gradient: input |g, x| {
             let v = x * beta;
@@ -303,10 +304,7 @@ binary! {
     }
 
     gelu_grad = GELU_GRAD {
-        eval: |g, x| {
-            let density = (R::lit(-0.5) * x * x).exp() * R::lit(DENSITY_AT_0);
-            g * (x.normal_cdf() + x * density)
-        },
+        eval: |g, x| g * x.gelu_slope(),
         lhs: [rhs] |u| zipped(&GELU_GRAD, &u, rhs),
         rhs: [lhs, rhs] |u| u * lhs * (2.0 - rhs.square()) * normal_density(rhs),
         domain: (-2.0 to 2.0, -3.0 to 3.0), specials: [(1.0, 0.0) => [0.5, 2.0 * DENSITY_AT_0]],

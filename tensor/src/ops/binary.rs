@@ -70,7 +70,7 @@ number_operand! {
 ///
 /// It begins with the name of their list. An operation without a `try_` name has no methods: gradient rules and methods
 /// written by hand call it with [`zipped`] or `apply1`. `loops: by_number` gives it loops of their own for runs in which the
-/// right operand is one number. `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
+/// right operand is one number, `loops: dividing` those of [`divide`](crate::kernels::divide). `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
 /// two operands, each with what it reads: any of `lhs`, `rhs`, `out`. Samples are drawn from `domain`; `specials` are points
 /// with the two gradients there.
 macro_rules! binary {
@@ -366,6 +366,7 @@ binary! {
             R::select(y.eq(zero), x / y, down.round_even())
         },
         int: |x, y| x.div_floor(y),
+        loops: dividing,
         check: elementwise::demand_divisor,
         lhs: [] |g| g * 0.0,
         rhs: [] |g| g * 0.0,
@@ -393,6 +394,7 @@ binary! {
             R::select(overshoots(rest, y), rest + y, rest)
         },
         int: |x, y| x.rem_floor(y),
+        loops: dividing,
         check: elementwise::demand_divisor,
         lhs: [] |g| g,
         rhs: [lhs, rhs] |g| g.neg() * lhs.floor_divide(rhs),

@@ -4,6 +4,7 @@ use crate::dispatch::{Call, Outputs};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::copy;
+use crate::kernels::divide;
 use crate::kernels::map::{self, UnaryBody, UnaryIntBody};
 use crate::kernels::zip::{self, BinaryBody, BinaryIntBody, CompareBody, Side};
 use crate::par::Par;
@@ -139,6 +140,11 @@ impl ZipTable {
     pub(crate) const fn by_number<B: BinaryBody>(self) -> ZipTable {
         let table = NumberTable { f32: zip::number_block::<B, f32>, f64: zip::number_block::<B, f64> };
         ZipTable { by_number: Some(table), ..self }
+    }
+
+    /// The same for an operation on what a division leaves.
+    pub(crate) const fn dividing<B: BinaryBody>(self) -> ZipTable {
+        ZipTable { f32: divide::block::<B, f32>, f64: divide::block::<B, f64>, ..self }
     }
 
     /// The same for an operation that gives the same when its operands change places.

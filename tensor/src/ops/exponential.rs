@@ -1,11 +1,9 @@
 //! Exponentials, logarithms, and the error function.
 
+use crate::kernels::double::DENSITY_AT_0;
 use crate::ops::binary::binary;
 use crate::ops::unary::unary;
 use crate::tensor::Tensor;
-
-/// The density of the standard normal distribution at 0.
-pub(super) const DENSITY_AT_0: f64 = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
 
 /// The density of the standard normal distribution.
 pub(super) fn normal_density(x: &Tensor) -> Tensor {
@@ -164,7 +162,7 @@ binary! {
         eval: |x, y| {
             let (larger, distance) = (x.max(y), (x - y).abs());
             // Two equal infinities have no distance.
-            R::select(x.eq(y), larger + R::lit(std::f64::consts::LN_2), larger + (-distance).exp().ln_1p())
+            R::select(x.eq(y), larger + R::lit(std::f64::consts::LN_2), larger + (-distance).exp().ln_1p_of_share())
         },
         lhs: [lhs, rhs] |g| g * (lhs - rhs).sigmoid(),
         rhs: [lhs, rhs] |g| g * (rhs - lhs).sigmoid(),

@@ -5,6 +5,15 @@
 //! Demmel and K. Veselic, Jacobi's method is more accurate than QR, 1992): short, and right to the last bits for the
 //! smallest values, too.
 
+mod rows;
+mod triangle;
+
+use self::rows::Rows;
+use self::triangle::Lu;
+use crate::kernels::gemm::{Matrix, gemm};
+use crate::kernels::transpose::transpose;
+use crate::par::Par;
+
 /// Why a matrix has no such factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -39,7 +48,9 @@ fn two_rows(a: &mut [f64], n: usize, i: usize, j: usize) -> (&mut [f64], &mut [f
 }
 
 fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
-    (0..rows * columns).map(|at| a[at % rows * columns + at / rows]).collect()
+    let mut own = vec![0.0; rows * columns];
+    transpose(&mut own, rows, a, columns, rows, columns);
+    own
 }
 
 fn identity(n: usize) -> Vec<f64> {
@@ -52,85 +63,18 @@ fn scaled(a: &[f64]) -> (Vec<f64>, f64) {
     (a.iter().map(|v| if most > 0.0 { v / most } else { 0.0 }).collect(), most)
 }
 
-/// `L` below the diagonal and `U` above, with the rows of `a` exchanged so that pivots are large.
-struct Lu {
-    factors: Vec<f64>,
-    /// Row `i` of the factors is row `order[i]` of the matrix.
-    order: Vec<usize>,
-    /// Whether the number of exchanges is odd.
-    odd: bool,
-    n: usize,
-}
-
-impl Lu {
-    fn of(a: &[f64], n: usize) -> Lu {
-        let mut lu = Lu { factors: a.to_vec(), order: (0..n).collect(), odd: false, n };
-        for k in 0..n {
-            let pivot = (k..n).fold(k, |best, i| if lu.at(i, k).abs() > lu.at(best, k).abs() { i } else { best });
-            if pivot != k {
-                let (x, y) = two_rows(&mut lu.factors, n, k, pivot);
-                x.swap_with_slice(y);
-                lu.order.swap(k, pivot);
-                lu.odd = !lu.odd;
-            }
-            if lu.at(k, k) == 0.0 {
-                continue; // The column is 0 from here on.
-            }
-            for i in k + 1..n {
-                let (above, row) = two_rows(&mut lu.factors, n, k, i);
-                row[k] /= above[k];
-                let by = -row[k];
-                add_scaled(&mut row[k + 1..], by, &above[k + 1..]);
-            }
-        }
-        lu
-    }
-
-    fn at(&self, i: usize, j: usize) -> f64 {
-        self.factors[i * self.n + j]
-    }
-
-    fn pivots(&self) -> impl Iterator<Item = f64> + '_ {
-        (0..self.n).map(|i| self.at(i, i))
-    }
-
-    fn sign(&self) -> f64 {
-        if self.odd { -1.0 } else { 1.0 }
-    }
-
-    /// Writes the `n` by `m` matrix `x` with `a x = b`.
-    fn solve(&self, x: &mut [f64], b: &[f64], m: usize) -> Result<(), Fault> {
-        if self.pivots().any(|d| d == 0.0) {
-            return Err(Fault::Singular);
-        }
-        for (i, &from) in self.order.iter().enumerate() {
-            x[i * m..][..m].copy_from_slice(&b[from * m..][..m]);
-        }
-        for i in 0..self.n {
-            for j in 0..i {
-                let (known, row) = two_rows(x, m, j, i);
-                add_scaled(row, -self.at(i, j), known);
-            }
-        }
-        for i in (0..self.n).rev() {
-            for j in i + 1..self.n {
-                let (row, known) = two_rows(x, m, i, j);
-                add_scaled(row, -self.at(i, j), known);
-            }
-            x[i * m..][..m].iter_mut().for_each(|v| *v /= self.at(i, i));
-        }
-        Ok(())
-    }
-}
-
 /// The inverse of the `n` by `n` matrix `a`.
-pub fn inverse(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
-    Lu::of(a, n).solve(out, &identity(n), n)
+pub fn inverse(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
+    let one = |i: usize, start: usize, row: &mut [f64]| {
+        row.iter_mut().enumerate().for_each(|(j, v)| *v = (start + j == i) as u8 as f64)
+    };
+    Lu::of(a, n).solve(out, n, one, par)
 }
 
 /// The `n` by `m` matrix `x` with `a x = b`.
-pub fn solve(out: &mut [f64], a: &[f64], b: &[f64], n: usize, m: usize) -> Result<(), Fault> {
-    Lu::of(a, n).solve(out, b, m)
+pub fn solve(out: &mut [f64], a: &[f64], b: &[f64], n: usize, m: usize, par: &Par) -> Result<(), Fault> {
+    let row = |i: usize, start: usize, row: &mut [f64]| row.copy_from_slice(&b[i * m + start..][..row.len()]);
+    Lu::of(a, n).solve(out, m, row, par)
 }
 
 /// The determinant.
@@ -147,54 +91,69 @@ pub fn log_det(a: &[f64], n: usize) -> (f64, f64) {
 }
 
 /// The matrix of cofactors: the derivative of the determinant, which exists for singular matrices, too.
-pub fn cofactors(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+pub fn cofactors(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
+    if cofactors_by_inverse(out, a, n, par) {
+        return Ok(());
+    }
     // Up to here the minors themselves cost little, and each is as precise as its own elements allow.
     const FEW: usize = 12;
-    if n > FEW {
-        return cofactors_by_values(out, a, n);
+    if n > FEW { cofactors_by_values(out, a, n, par) } else { Ok(cofactors_by_minors(out, a, n)) }
+}
+
+/// [`cofactors`] as `det(a)` times the transposed inverse, which are lost near singular matrices: `false` for these.
+fn cofactors_by_inverse(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> bool {
+    // The inverse has half of the digits left. Two values that are both small cost the cofactors as much, whatever
+    // they are computed by.
+    const WORST_CONDITION: f64 = 1e7;
+    let mut inverse = vec![0.0; n * n];
+    let lu = Lu::of(a, n);
+    let det = lu.sign() * lu.pivots().product::<f64>();
+    let one = |i: usize, start: usize, row: &mut [f64]| {
+        row.iter_mut().enumerate().for_each(|(j, v)| *v = (start + j == i) as u8 as f64)
+    };
+    if !det.is_normal() || lu.solve(&mut inverse, n, one, par).is_err() {
+        return false;
     }
+    let norm = |x: &[f64]| x.chunks_exact(n).map(|row| row.iter().map(|v| v.abs()).sum()).fold(0.0, f64::max);
+    // Not `>`: this is also for NaN.
+    if !(norm(a) * norm(&inverse) <= WORST_CONDITION) {
+        return false;
+    }
+    inverse.iter_mut().for_each(|v| *v *= det);
+    transpose(out, n, &inverse, n, n, n);
+    true
+}
+
+/// [`cofactors`] as what they are: determinants of what is left without a row and a column.
+fn cofactors_by_minors(out: &mut [f64], a: &[f64], n: usize) {
     for (at, o) in out.iter_mut().enumerate() {
         let (i, j) = (at / n, at % n);
         let without = |k: &usize| k / n != i && k % n != j;
         let minor: Vec<f64> = (0..n * n).filter(without).map(|k| a[k]).collect();
-        *o = if (i + j) % 2 == 0 { det(&minor, n - 1) } else { -det(&minor, n - 1) };
+        let minor = if n == 1 { 1.0 } else { det(&minor, n - 1) };
+        *o = if (i + j) % 2 == 0 { minor } else { -minor };
     }
-    Ok(())
 }
 
 /// [`cofactors`] by singular values: with `a = U S V'` they are `det(U V') U C V'`, where `C` holds the products of all
 /// other values.
-fn cofactors_by_values(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+fn cofactors_by_values(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
     let Singular { values, mut left, right } = singular(a, n, n)?;
     let sign = det(&left, n).signum() * det(&right, n).signum();
     for (k, row) in left.chunks_exact_mut(n).enumerate() {
         let others: f64 = values.iter().enumerate().filter(|(i, _)| *i != k).map(|(_, v)| v).product();
         row.iter_mut().for_each(|v| *v *= sign * others);
     }
-    out.fill(0.0);
-    for (u, v) in left.chunks_exact(n).zip(right.chunks_exact(n)) {
-        out.chunks_exact_mut(n).zip(u).for_each(|(row, &u)| add_scaled(row, u, v));
-    }
+    gemm(n, n, n, Matrix::dense(&left, n).t(), Matrix::dense(&right, n), out, false, par);
     Ok(())
 }
 
 /// The lower triangular `L` with `L L' = (a + a') / 2`.
 pub fn cholesky(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
-    let a = symmetric(a, n);
-    out.fill(0.0);
-    for i in 0..n {
-        for j in 0..i {
-            let (above, row) = two_rows(out, n, j, i);
-            row[j] = (a[i * n + j] - dot(&row[..j], &above[..j])) / above[j];
-        }
-        let row = &mut out[i * n..][..n];
-        let square = a[i * n + i] - dot(&row[..i], &row[..i]);
-        // Not `<=`: this is also for NaN, which comes of overflow.
-        if !(square > 0.0 && square.is_finite()) {
-            return Err(Fault::NotPositiveDefinite);
-        }
-        row[i] = square.sqrt();
-    }
+    let mut own = Rows::of(&symmetric(a, n), n);
+    triangle::cholesky(&mut own, n)?;
+    transpose(out, n, &own, own.stride, n, n);
+    out.chunks_exact_mut(n).enumerate().for_each(|(i, row)| row[i + 1..].fill(0.0));
     Ok(())
 }
 
@@ -283,7 +242,10 @@ fn upward(v: &[f64]) -> f64 {
 }
 
 fn symmetric(a: &[f64], n: usize) -> Vec<f64> {
-    (0..n * n).map(|at| 0.5 * a[at] + 0.5 * a[at % n * n + at / n]).collect()
+    let mut own = vec![0.0; n * n];
+    transpose(&mut own, n, a, n, n, n);
+    own.iter_mut().zip(a).for_each(|(own, a)| *own = 0.5 * *own + 0.5 * a);
+    own
 }
 
 /// Singular values in descending order, and the vectors of both sides as rows.
@@ -479,17 +441,22 @@ mod tests {
     }
 
     #[test]
-    fn cofactors_are_the_minors_by_either_way() {
+    fn cofactors_are_the_minors_by_any_way() {
         for n in [1, 2, 3, 6] {
             for (which, a) in matrices(n, n).into_iter().enumerate().filter(|(_, a)| largest(a) < 1e10) {
                 let (mut minors, mut out) = (vec![f64::NAN; n * n], vec![f64::NAN; n * n]);
-                cofactors(&mut minors, &a, n).unwrap();
-                cofactors_by_values(&mut out, &a, n).unwrap();
-                assert!(close(&out, &minors, 1e-13 * largest(&a).powi(n as i32 - 1)), "matrix {which} of {n} rows");
+                let par = Par::sequential();
+                let tolerance = 1e-13 * largest(&a).powi(n as i32 - 1);
+                cofactors_by_minors(&mut minors, &a, n);
+                cofactors_by_values(&mut out, &a, n, &par).unwrap();
+                assert!(close(&out, &minors, tolerance), "matrix {which} of {n} rows");
+                if cofactors_by_inverse(&mut out, &a, n, &par) {
+                    assert!(close(&out, &minors, tolerance), "matrix {which} of {n} rows, regular");
+                }
             }
         }
         let mut out = [0.0; 9];
-        cofactors(&mut out, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], 3).unwrap();
+        cofactors(&mut out, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], 3, &Par::sequential()).unwrap();
         assert!(close(&out, &[-3.0, 6.0, -3.0, 6.0, -12.0, 6.0, -3.0, 6.0, -3.0], 1e-12), "{out:?}");
     }
 }

@@ -5,10 +5,14 @@
 //! Demmel and K. Veselic, Jacobi's method is more accurate than QR, 1992): short, and right to the last bits for the
 //! smallest values, too.
 
+mod eigen;
+mod reflect;
 mod rows;
+mod singular;
 mod triangle;
 
 use self::rows::Rows;
+use self::singular::Singular;
 use self::triangle::Lu;
 use crate::kernels::gemm::{Matrix, gemm};
 use crate::kernels::transpose::transpose;
@@ -25,36 +29,10 @@ pub enum Fault {
     NoConvergence,
 }
 
-fn dot(x: &[f64], y: &[f64]) -> f64 {
-    // Four sums, so that they do not wait for each other.
-    let mut sums = [0.0; 4];
-    let (xs, ys) = (x.chunks_exact(4), y.chunks_exact(4));
-    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in xs.zip(ys) {
-        (0..4).for_each(|i| sums[i] += a[i] * b[i]);
-    }
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
-}
-
-/// `y += by * x`.
-fn add_scaled(y: &mut [f64], by: f64, x: &[f64]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += by * x);
-}
-
-/// Rows `i < j` of a matrix with `n` columns.
-fn two_rows(a: &mut [f64], n: usize, i: usize, j: usize) -> (&mut [f64], &mut [f64]) {
-    let (head, tail) = a.split_at_mut(j * n);
-    (&mut head[i * n..][..n], &mut tail[..n])
-}
-
 fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
     let mut own = vec![0.0; rows * columns];
     transpose(&mut own, rows, a, columns, rows, columns);
     own
-}
-
-fn identity(n: usize) -> Vec<f64> {
-    (0..n * n).map(|at| (at / n == at % n) as u8 as f64).collect()
 }
 
 /// The elements divided by the largest magnitude, which is returned: then squares neither overflow nor vanish.
@@ -138,7 +116,7 @@ fn cofactors_by_minors(out: &mut [f64], a: &[f64], n: usize) {
 /// [`cofactors`] by singular values: with `a = U S V'` they are `det(U V') U C V'`, where `C` holds the products of all
 /// other values.
 fn cofactors_by_values(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
-    let Singular { values, mut left, right } = singular(a, n, n)?;
+    let Singular { values, mut left, right } = Singular::of(a, n, n, par)?;
     let sign = det(&left, n).signum() * det(&right, n).signum();
     for (k, row) in left.chunks_exact_mut(n).enumerate() {
         let others: f64 = values.iter().enumerate().filter(|(i, _)| *i != k).map(|(_, v)| v).product();
@@ -161,68 +139,42 @@ pub fn cholesky(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
 /// of `R` is not negative.
 pub fn qr(out: &mut [f64], a: &[f64], rows: usize, columns: usize) {
     let k = rows.min(columns);
-    // Columns as rows, so that a column is one stretch.
-    let (mut r, scale) = scaled(&transposed(a, rows, columns));
-    let mut q = vec![0.0; k * rows];
-    let mut normals = vec![0.0; k * rows];
-    for i in 0..k {
-        let normal = &mut normals[i * rows..][..rows];
-        normal[i..].copy_from_slice(&r[i * rows + i..(i + 1) * rows]);
-        let length = dot(normal, normal).sqrt();
-        normal[i] += if normal[i] < 0.0 { -length } else { length };
-        let length = dot(normal, normal).sqrt();
-        if length > 0.0 {
-            normal.iter_mut().for_each(|v| *v /= length);
-        }
-        r[i * rows..].chunks_exact_mut(rows).for_each(|column| reflect(column, normal));
-        q[i * rows + i] = 1.0;
-    }
-    for i in (0..k).rev() {
-        q.chunks_exact_mut(rows).for_each(|column| reflect(column, &normals[i * rows..][..rows]));
-    }
+    let (scaled, scale) = scaled(a);
+    let mut r = Rows::of(&scaled, columns);
+    let q = reflect::product(&reflect::triangularize(&mut r, columns), rows, k);
+    let signs: Vec<f64> = (0..k).map(|i| if r.row(i)[i] < 0.0 { -1.0 } else { 1.0 }).collect();
     let (own_q, own_r) = out.split_at_mut(rows * k);
-    for i in 0..k {
-        let sign = if r[i * rows + i] < 0.0 { -1.0 } else { 1.0 };
-        (0..rows).for_each(|row| own_q[row * k + i] = sign * q[i * rows + row]);
-        for j in 0..columns {
-            own_r[i * columns + j] = if j < i { 0.0 } else { sign * scale * r[j * rows + i] };
-        }
+    for (own, row) in own_q.chunks_exact_mut(k).zip(q.iter_rows()) {
+        own.iter_mut().zip(row).zip(&signs).for_each(|((own, v), sign)| *own = sign * v);
     }
-}
-
-/// The vector mirrored in the plane with this normal, of length 1 (or 0: then it stays).
-fn reflect(x: &mut [f64], normal: &[f64]) {
-    let by = -2.0 * dot(x, normal);
-    add_scaled(x, by, normal);
+    for (i, (own, row)) in own_r.chunks_exact_mut(columns).zip(r.iter_rows()).enumerate() {
+        own[..i].fill(0.0);
+        own[i..].iter_mut().zip(&row[i..]).for_each(|(own, v)| *own = signs[i] * scale * v);
+    }
 }
 
 /// The eigenvalues of `(a + a') / 2` in ascending order, and the eigenvectors as columns; in each, the element of
 /// largest magnitude is positive.
-pub fn eigh(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+pub fn eigh(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
     let (a, scale) = scaled(&symmetric(a, n));
-    // Shifted so far that no eigenvalue is negative, it has its eigenvectors as singular vectors.
-    let shift = a.chunks_exact(n).map(|row| row.iter().map(|v| v.abs()).sum()).fold(0.0, f64::max);
-    let mut shifted = a.clone();
-    (0..n).for_each(|i| shifted[i * (n + 1)] += shift);
-    let mut vectors = identity(n);
-    rotate(&mut shifted, n, &mut vectors, n)?;
-    // The quotient is more precise than the length less the shift.
-    let value = |v: &[f64]| a.chunks_exact(n).zip(v).map(|(row, x)| x * dot(row, v)).sum::<f64>() * scale;
-    let mut found: Vec<(f64, &[f64])> = vectors.chunks_exact(n).map(|v| (value(v), v)).collect();
-    found.sort_by(|x, y| x.0.total_cmp(&y.0));
+    let (found, vectors) = eigen::decompose(Rows::of(&a, n), n, par)?;
     let (values, columns) = out.split_at_mut(n);
-    for (k, (value, v)) in found.into_iter().enumerate() {
-        values[k] = value;
-        let sign = upward(v);
-        v.iter().enumerate().for_each(|(i, x)| columns[i * n + k] = sign * x);
+    values.iter_mut().zip(found).for_each(|(value, found)| *value = found * scale);
+    // The element of largest magnitude, the first of them, of each column.
+    let mut most = vec![0.0_f64; n];
+    for row in vectors.iter_rows() {
+        most.iter_mut().zip(row).for_each(|(most, &v)| *most = if v.abs() > most.abs() { v } else { *most });
+    }
+    for (own, row) in columns.chunks_exact_mut(n).zip(vectors.iter_rows()) {
+        own.iter_mut().zip(row).zip(&most).for_each(|((own, v), most)| *own = if *most < 0.0 { -v } else { *v });
     }
     Ok(())
 }
 
 /// The singular values in descending order, the left singular vectors as columns and the right ones as rows; in each
 /// left one, the element of largest magnitude is positive.
-pub fn svd(out: &mut [f64], a: &[f64], rows: usize, columns: usize) -> Result<(), Fault> {
-    let Singular { values, left, right } = singular(a, rows, columns)?;
+pub fn svd(out: &mut [f64], a: &[f64], rows: usize, columns: usize, par: &Par) -> Result<(), Fault> {
+    let Singular { values, left, right } = Singular::of(a, rows, columns, par)?;
     let k = values.len();
     let (own_values, rest) = out.split_at_mut(k);
     let (own_left, own_right) = rest.split_at_mut(rows * k);
@@ -246,104 +198,6 @@ fn symmetric(a: &[f64], n: usize) -> Vec<f64> {
     transpose(&mut own, n, a, n, n, n);
     own.iter_mut().zip(a).for_each(|(own, a)| *own = 0.5 * *own + 0.5 * a);
     own
-}
-
-/// Singular values in descending order, and the vectors of both sides as rows.
-struct Singular {
-    values: Vec<f64>,
-    left: Vec<f64>,
-    right: Vec<f64>,
-}
-
-fn singular(a: &[f64], rows: usize, columns: usize) -> Result<Singular, Fault> {
-    if rows < columns {
-        let Singular { values, left, right } = singular(&transposed(a, rows, columns), columns, rows)?;
-        return Ok(Singular { values, left: right, right: left });
-    }
-    let n = columns;
-    if rows > n {
-        // The square factor of a tall matrix has its singular values, and its right vectors.
-        let mut factors = vec![0.0; rows * n + n * n];
-        qr(&mut factors, a, rows, n);
-        let (q, r) = factors.split_at(rows * n);
-        let Singular { values, left, right } = singular(r, n, n)?;
-        let left = left.chunks_exact(n).flat_map(|u| q.chunks_exact(n).map(move |row| dot(row, u))).collect();
-        return Ok(Singular { values, left, right });
-    }
-    let (mut turned, scale) = scaled(&transposed(a, n, n));
-    let mut vectors = identity(n);
-    rotate(&mut turned, n, &mut vectors, n)?;
-    let length = |x: &[f64]| dot(x, x).sqrt();
-    let mut found: Vec<(f64, &[f64], &[f64])> =
-        turned.chunks_exact(n).zip(vectors.chunks_exact(n)).map(|(x, v)| (length(x), x, v)).collect();
-    found.sort_by(|x, y| y.0.total_cmp(&x.0));
-    let mut left: Vec<f64> = Vec::with_capacity(n * n);
-    for &(length, x, _) in &found {
-        // What is left of a vector without a singular value of its own points anywhere.
-        let astray = |row: &[f64]| dot(row, x).abs() > 1e-14 * length;
-        match length > 0.0 && !left.chunks_exact(n).any(astray) {
-            true => left.extend(x.iter().map(|v| v / length)),
-            false => complete(&mut left, n),
-        }
-    }
-    Ok(Singular {
-        values: found.iter().map(|f| f.0 * scale).collect(),
-        left,
-        right: found.iter().flat_map(|f| f.2).copied().collect(),
-    })
-}
-
-/// Adds a row of length 1 that is orthogonal to the orthonormal rows of `n` elements, of which there are fewer than `n`.
-fn complete(rows: &mut Vec<f64>, n: usize) {
-    // The axis that the rows cover least has most left over.
-    let covered = |i: usize| rows.chunks_exact(n).map(|row| row[i] * row[i]).sum::<f64>();
-    let axis = (0..n).min_by(|&i, &j| covered(i).total_cmp(&covered(j))).expect("at least one row");
-    let mut new: Vec<f64> = (0..n).map(|i| (i == axis) as u8 as f64).collect();
-    // Once more for what rounding leaves.
-    for _ in 0..2 {
-        for row in rows.chunks_exact(n) {
-            let by = -dot(&new, row);
-            add_scaled(&mut new, by, row);
-        }
-    }
-    let length = dot(&new, &new).sqrt();
-    rows.extend(new.iter().map(|v| v / length));
-}
-
-/// Turns the rows of `a`, of `n` elements, into each other until all are orthogonal, and the rows of `vectors`, of `m`
-/// elements, with them.
-fn rotate(a: &mut [f64], n: usize, vectors: &mut [f64], m: usize) -> Result<(), Fault> {
-    let rows = a.len() / n;
-    let tolerance = (n as f64).sqrt() * f64::EPSILON;
-    // Some ten passes do; the number is a guard.
-    for _ in 0..100 {
-        let mut done = true;
-        for j in 1..rows {
-            for i in 0..j {
-                let (x, y) = two_rows(a, n, i, j);
-                let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
-                if xy.abs() <= tolerance * xx.sqrt() * yy.sqrt() || xx.min(yy) < f64::MIN_POSITIVE {
-                    continue;
-                }
-                done = false;
-                let zeta = (yy - xx) / (2.0 * xy);
-                let tangent = zeta.signum() / (zeta.abs() + zeta.hypot(1.0));
-                let cosine = tangent.hypot(1.0).recip();
-                let turn = |x: &mut [f64], y: &mut [f64]| {
-                    for (x, y) in x.iter_mut().zip(y) {
-                        (*x, *y) = (cosine * (*x - tangent * *y), cosine * (*y + tangent * *x));
-                    }
-                };
-                turn(x, y);
-                let (x, y) = two_rows(vectors, m, i, j);
-                turn(x, y);
-            }
-        }
-        if done {
-            return Ok(());
-        }
-    }
-    Err(Fault::NoConvergence)
 }
 
 #[cfg(test)]
@@ -382,6 +236,14 @@ mod tests {
         ]
     }
 
+    fn identity(n: usize) -> Vec<f64> {
+        (0..n * n).map(|at| (at / n == at % n) as u8 as f64).collect()
+    }
+
+    fn dot(x: &[f64], y: &[f64]) -> f64 {
+        x.iter().zip(y).map(|(x, y)| x * y).sum()
+    }
+
     /// The product of an `m` by `k` and a `k` by `n` matrix.
     fn product(x: &[f64], y: &[f64], k: usize) -> Vec<f64> {
         let (m, n) = (x.len() / k, y.len() / k);
@@ -414,7 +276,7 @@ mod tests {
                 let place = format!("matrix {which}, {rows} by {columns}");
                 let mut out = vec![f64::NAN; k + k * (rows + columns)];
 
-                svd(&mut out, &a, rows, columns).expect(&place);
+                svd(&mut out, &a, rows, columns, &Par::sequential()).expect(&place);
                 let (s, rest) = out.split_at(k);
                 let (u, vh) = rest.split_at(rows * k);
                 assert!(orthonormal_columns(u, k), "svd of {place}");
@@ -429,7 +291,7 @@ mod tests {
                 assert!((0..k).all(|i| r[i * columns + i] >= 0.0), "qr of {place}");
 
                 if rows == columns {
-                    eigh(&mut out[..k + k * k], &a, k).expect(&place);
+                    eigh(&mut out[..k + k * k], &a, k, &Par::sequential()).expect(&place);
                     let (values, v) = out[..k + k * k].split_at(k);
                     let whole = product(&times_columns(v, values), &transposed(v, k, k), k);
                     assert!(orthonormal_columns(v, k), "eigh of {place}");

@@ -61,6 +61,15 @@ impl Rows {
         own
     }
 
+    /// A transposed copy, of `columns` columns.
+    pub fn turned(&self, columns: usize) -> Rows {
+        let rows = self.len() / self.stride;
+        let mut own = Rows::zeros(columns, rows);
+        let stride = own.stride;
+        transpose(&mut own, stride, self, self.stride, rows, columns);
+        own
+    }
+
     /// Ones on the diagonal.
     pub fn identity(n: usize) -> Rows {
         let mut own = Rows::zeros(n, n);
@@ -117,8 +126,13 @@ pub fn dot<I: Isa>(x: &[f64], y: &[f64]) -> f64 {
     for (&x, &y) in x.iter().zip(y) {
         rest = mul_add::<f64, I>(x, y, rest);
     }
-    let [a, b, c, d, e, f, g, h] = sums;
-    ((a + e) + (c + g)) + ((b + f) + (d + h)) + rest
+    sum(&sums) + rest
+}
+
+/// The sum, by halves.
+#[inline(always)]
+pub fn sum(&[a, b, c, d, e, f, g, h]: &[f64; LANES]) -> f64 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// `y += by x`.

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::reflect::{PANEL, Reflections, reflection};
-use super::rows::{LANES, Rows, add_scaled, dot, sum};
+use super::rows::{LANES, Rows, add_scaled, dot};
 use crate::kernels::elementary::mul_add;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::transpose::transpose;
@@ -93,16 +93,15 @@ impl Loop for Tridiagonal<'_> {
             for i in (0..k).step_by(2) {
                 let (x, y) = a[i * stride..].split_at_mut(stride);
                 let (square, end) = (i / LANES * LANES, (i / LANES + 1) * LANES);
-                let sums = update::<I>(
+                update::<I>(
                     [&mut x[..end], &mut y[..end]],
                     [&v[..end], &w[..end]],
                     [[v[i], w[i]], [v[i + 1], w[i + 1]]],
-                    &normal[..end],
                     [normal[i], normal[i + 1]],
                     &mut product[..square],
                 );
-                product[i] += sums[0];
-                product[i + 1] += sums[1];
+                product[i] += dot::<I>(&x[..end], &normal[..end]);
+                product[i + 1] += dot::<I>(&y[..end], &normal[..end]);
             }
             std::mem::swap(&mut v, &mut product);
             let scale = scales[k];
@@ -117,37 +116,30 @@ impl Loop for Tridiagonal<'_> {
     }
 }
 
-/// Subtracts what `v` and `w` say from two rows, and returns their products with a vector; adds the products of their
-/// transposes with two elements of it to `product`, as far as that goes.
+/// Subtracts what `v` and `w` say from two rows, and adds these, times two numbers, to `product`, as far as that goes.
 #[inline(always)]
 fn update<I: Isa>(
     [x, y]: [&mut [f64]; 2],
     [v, w]: [&[f64]; 2],
     [[v0, w0], [v1, w1]]: [[f64; 2]; 2],
-    by: &[f64],
     [by0, by1]: [f64; 2],
     product: &mut [f64],
-) -> [f64; 2] {
-    let (x, y) = (x.as_chunks_mut::<LANES>().0, y.as_chunks_mut::<LANES>().0);
-    let (v, w, by) = (v.as_chunks::<LANES>().0, w.as_chunks::<LANES>().0, by.as_chunks::<LANES>().0);
-    let product = product.as_chunks_mut::<LANES>().0;
-    let count = product.len();
-    let (mut sum0, mut sum1) = ([0.0; LANES], [0.0; LANES]);
-    for at in 0..count + 1 {
-        let (x, y, v, w, by) = (&mut x[at], &mut y[at], &v[at], &w[at], &by[at]);
-        for i in 0..LANES {
-            x[i] = mul_add::<f64, I>(-v0, w[i], mul_add::<f64, I>(-w0, v[i], x[i]));
-            y[i] = mul_add::<f64, I>(-v1, w[i], mul_add::<f64, I>(-w1, v[i], y[i]));
-            sum0[i] = mul_add::<f64, I>(x[i], by[i], sum0[i]);
-            sum1[i] = mul_add::<f64, I>(y[i], by[i], sum1[i]);
-        }
-        if at < count {
-            for i in 0..LANES {
-                product[at][i] = mul_add::<f64, I>(by0, x[i], mul_add::<f64, I>(by1, y[i], product[at][i]));
-            }
-        }
+) {
+    let n = product.len();
+    let (own_x, rest_x) = x.split_at_mut(n);
+    let (own_y, rest_y) = y.split_at_mut(n);
+    let (own_v, rest_v) = v.split_at(n);
+    let (own_w, rest_w) = w.split_at(n);
+    for i in 0..n {
+        let x = mul_add::<f64, I>(-v0, own_w[i], mul_add::<f64, I>(-w0, own_v[i], own_x[i]));
+        let y = mul_add::<f64, I>(-v1, own_w[i], mul_add::<f64, I>(-w1, own_v[i], own_y[i]));
+        (own_x[i], own_y[i]) = (x, y);
+        product[i] = mul_add::<f64, I>(by0, x, mul_add::<f64, I>(by1, y, product[i]));
     }
-    [sum(&sum0), sum(&sum1)]
+    for (x, [v, w]) in [(rest_x, [-v0, -w0]), (rest_y, [-v1, -w1])] {
+        add_scaled::<I>(x, v, rest_w);
+        add_scaled::<I>(x, w, rest_v);
+    }
 }
 
 /// Rotations of neighbouring columns, in sweeps, each of which goes from one column to ever earlier ones.
@@ -185,14 +177,16 @@ impl Rotations {
                 e[last] = 0.0;
                 while i > first {
                     let (f, b) = (sine * e[i - 1], cosine * e[i - 1]);
-                    let length = (f * f + g * g).sqrt();
+                    let square = f * f + g * g;
+                    let length = square.sqrt();
                     e[i] = if i < last { length } else { 0.0 };
                     if length <= NOTHING {
                         // The matrix falls apart here.
                         e[i] = 0.0;
                         break;
                     }
-                    let by = length.recip();
+                    // The division need not wait for the root.
+                    let by = length * square.recip();
                     (sine, cosine) = (f * by, g * by);
                     let next = d[i] - shift;
                     let r = (d[i - 1] - next) * sine + 2.0 * cosine * b;

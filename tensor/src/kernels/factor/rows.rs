@@ -114,25 +114,56 @@ impl Rows {
 /// The sum of the products of two rows' elements.
 #[inline(always)]
 pub fn dot<I: Isa>(x: &[f64], y: &[f64]) -> f64 {
-    let (xs, x) = x.as_chunks::<LANES>();
-    let (ys, y) = y.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (x, y) in xs.iter().zip(ys) {
-        for i in 0..LANES {
-            sums[i] = mul_add::<f64, I>(x[i], y[i], sums[i]);
-        }
-    }
-    let mut rest = 0.0;
-    for (&x, &y) in x.iter().zip(y) {
-        rest = mul_add::<f64, I>(x, y, rest);
-    }
-    sum(&sums) + rest
+    let mut sums = Sums::default();
+    sums.add_products::<I>(x, y);
+    sums.total()
 }
 
-/// The sum, by halves.
-#[inline(always)]
-pub fn sum(&[a, b, c, d, e, f, g, h]: &[f64; LANES]) -> f64 {
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+/// Sums side by side, which do not wait for each other.
+pub struct Sums([f64; Sums::LANES]);
+
+impl Default for Sums {
+    #[inline(always)]
+    fn default() -> Sums {
+        Sums([0.0; Sums::LANES])
+    }
+}
+
+impl Sums {
+    const LANES: usize = 4 * LANES;
+
+    #[inline(always)]
+    pub fn add_products<I: Isa>(&mut self, x: &[f64], y: &[f64]) {
+        let n = x.len().min(y.len());
+        let (wide, whole) = (n - n % Sums::LANES, n - n % LANES);
+        let (x, y) = (&x[..n], &y[..n]);
+        for (x, y) in x[..wide].chunks_exact(Sums::LANES).zip(y[..wide].chunks_exact(Sums::LANES)) {
+            for i in 0..Sums::LANES {
+                self.0[i] = mul_add::<f64, I>(x[i], y[i], self.0[i]);
+            }
+        }
+        for (x, y) in x[wide..whole].chunks_exact(LANES).zip(y[wide..whole].chunks_exact(LANES)) {
+            for i in 0..LANES {
+                self.0[i] = mul_add::<f64, I>(x[i], y[i], self.0[i]);
+            }
+        }
+        for i in whole..n {
+            self.0[i - whole] = mul_add::<f64, I>(x[i], y[i], self.0[i - whole]);
+        }
+    }
+
+    /// All together.
+    #[inline(always)]
+    pub fn total(self) -> f64 {
+        // Out of registers first: else the compiler takes them apart for the loop's sake.
+        let sums = std::hint::black_box(self.0);
+        let mut eight = [0.0; LANES];
+        for i in 0..LANES {
+            eight[i] = (sums[i] + sums[LANES + i]) + (sums[2 * LANES + i] + sums[3 * LANES + i]);
+        }
+        let [a, b, c, d, e, f, g, h] = eight;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
 }
 
 /// `y += by x`.

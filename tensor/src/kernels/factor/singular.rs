@@ -1,7 +1,7 @@
 //! Singular values and vectors by one-sided Jacobi rotations (J. Demmel and K. Veselic, Jacobi's method is more accurate
 //! than QR, 1992): right to the last bits for the smallest values, too.
 
-use super::rows::{LANES, Rows, dot, sum};
+use super::rows::{Rows, dot};
 use super::{Fault, eigen, qr, scaled};
 use crate::kernels::elementary::mul_add;
 use crate::kernels::gemm::{Matrix, gemm};
@@ -146,10 +146,11 @@ impl Loop for Rotate<'_> {
                     let root = if zeta.abs() < 1e8 { (zeta * zeta + 1.0).sqrt() } else { zeta.abs() };
                     let tangent = zeta.signum() / (zeta.abs() + root);
                     let cosine = (tangent * tangent + 1.0).sqrt().recip();
-                    let turn = [cosine, cosine * tangent];
-                    [squares[i], squares[j]] = turned::<I>(x, y, turn);
+                    let by = [cosine, cosine * tangent];
+                    turn::<I>(x, y, by);
+                    (squares[i], squares[j]) = (dot::<I>(x, x), dot::<I>(y, y));
                     let (x, y) = vectors.split_at_mut(j * stride);
-                    turned::<I>(&mut x[i * stride..][..stride], &mut y[..stride], turn);
+                    turn::<I>(&mut x[i * stride..][..stride], &mut y[..stride], by);
                 }
             }
             if done {
@@ -160,18 +161,12 @@ impl Loop for Rotate<'_> {
     }
 }
 
-/// Turns two rows into each other, and returns the squares of their lengths.
+/// Turns two rows into each other.
 #[inline(always)]
-fn turned<I: Isa>(x: &mut [f64], y: &mut [f64], [cosine, sine]: [f64; 2]) -> [f64; 2] {
-    let (mut xx, mut yy) = ([0.0; LANES], [0.0; LANES]);
-    for (x, y) in x.as_chunks_mut::<LANES>().0.iter_mut().zip(y.as_chunks_mut::<LANES>().0) {
-        for i in 0..LANES {
-            let (was_x, was_y) = (x[i], y[i]);
-            x[i] = mul_add::<f64, I>(cosine, was_x, -(sine * was_y));
-            y[i] = mul_add::<f64, I>(cosine, was_y, sine * was_x);
-            xx[i] = mul_add::<f64, I>(x[i], x[i], xx[i]);
-            yy[i] = mul_add::<f64, I>(y[i], y[i], yy[i]);
-        }
+fn turn<I: Isa>(x: &mut [f64], y: &mut [f64], [cosine, sine]: [f64; 2]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        let (was_x, was_y) = (*x, *y);
+        *x = mul_add::<f64, I>(cosine, was_x, -(sine * was_y));
+        *y = mul_add::<f64, I>(cosine, was_y, sine * was_x);
     }
-    [sum(&xx), sum(&yy)]
 }

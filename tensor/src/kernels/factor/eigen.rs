@@ -171,7 +171,9 @@ impl Rotations {
                 left = left.checked_sub(1).ok_or(Fault::NoConvergence)?;
                 // The shift is the eigenvalue of the first two rows and columns that is nearer to the first element.
                 let half = (d[first + 1] - d[first]) / (2.0 * e[first]);
-                let mut g = d[last] - d[first] + e[first] / (half + half.hypot(1.0).copysign(half));
+                // The square of a larger one may overflow, and makes its one round away.
+                let root = if half.abs() < 1e8 { (half * half + 1.0).sqrt() } else { half.abs() };
+                let mut g = d[last] - d[first] + e[first] / (half + root.copysign(half));
                 let (mut sine, mut cosine, mut shift) = (1.0, 1.0, 0.0);
                 let mut i = last;
                 e[last] = 0.0;

@@ -157,6 +157,7 @@ impl Loop for Panel<'_> {
         let Panel { columns, first, rows } = self;
         let (stride, width) = (columns.stride, columns.len() / columns.stride);
         let (mut scales, mut diagonal) = ([0.0; PANEL], [0.0; PANEL]);
+        let columns: &mut [f64] = columns;
         for k in 0..width {
             let at = first + k;
             let (own, later) = columns[k * stride..].split_at_mut(stride);

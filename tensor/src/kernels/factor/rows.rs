@@ -2,25 +2,18 @@
 
 use std::ops::{Deref, DerefMut};
 
-use smallvec::{SmallVec, smallvec};
-
 use crate::kernels::elementary::mul_add;
+use crate::kernels::lanes;
+use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{Isa, Loop};
 use crate::kernels::transpose::transpose;
 
 /// Columns that rows are padded to a multiple of.
 pub const LANES: usize = 8;
 
-/// A cache line.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([f64; LANES]);
-
 /// A row-major matrix. Its rows are padded, at first with zeros, so that loops over them have no rest.
-#[derive(Clone)]
 pub struct Rows {
-    // Small ones, of which batches are made, need no memory of their own.
-    lines: SmallVec<[Line; LANES]>,
+    elements: Scratch<f64>,
     /// The distance from one row to the next.
     pub stride: usize,
 }
@@ -28,21 +21,23 @@ pub struct Rows {
 impl Deref for Rows {
     type Target = [f64];
     fn deref(&self) -> &[f64] {
-        bytemuck::cast_slice(&self.lines)
+        &self.elements
     }
 }
 
 impl DerefMut for Rows {
     fn deref_mut(&mut self) -> &mut [f64] {
-        bytemuck::cast_slice_mut(&mut self.lines)
+        &mut self.elements
     }
 }
 
 impl Rows {
     /// Zeros.
     pub fn zeros(rows: usize, columns: usize) -> Rows {
-        let lines = columns.div_ceil(LANES);
-        Rows { lines: smallvec![Line([0.0; LANES]); rows * lines], stride: lines * LANES }
+        let stride = columns.next_multiple_of(LANES);
+        let mut elements = Scratch::new(rows * stride);
+        elements.fill(0.0);
+        Rows { elements, stride }
     }
 
     /// A copy of a dense matrix.
@@ -101,69 +96,38 @@ impl Rows {
         let (head, tail) = self.split_at_mut(j * stride);
         head[i * stride..][..stride].swap_with_slice(&mut tail[..stride]);
     }
-
-    /// Copies the first `columns` of each row to a dense matrix.
-    pub fn write(&self, out: &mut [f64], columns: usize) {
-        out.chunks_exact_mut(columns).zip(self.iter_rows()).for_each(|(out, own)| out.copy_from_slice(&own[..columns]));
-    }
 }
 
 // The loops below are `for` loops: closures that are called in several places become functions of their own, without the
 // instructions of the level.
 
-/// The sum of the products of two rows' elements.
+/// The sum of the products of two rows' elements, of equal number.
 #[inline(always)]
 pub fn dot<I: Isa>(x: &[f64], y: &[f64]) -> f64 {
-    let mut sums = Sums::default();
-    sums.add_products::<I>(x, y);
-    sums.total()
-}
-
-/// Sums side by side, which do not wait for each other.
-pub struct Sums([f64; Sums::LANES]);
-
-impl Default for Sums {
-    #[inline(always)]
-    fn default() -> Sums {
-        Sums([0.0; Sums::LANES])
-    }
-}
-
-impl Sums {
-    const LANES: usize = 4 * LANES;
-
-    #[inline(always)]
-    pub fn add_products<I: Isa>(&mut self, x: &[f64], y: &[f64]) {
-        let n = x.len().min(y.len());
-        let (wide, whole) = (n - n % Sums::LANES, n - n % LANES);
-        let (x, y) = (&x[..n], &y[..n]);
-        for (x, y) in x[..wide].chunks_exact(Sums::LANES).zip(y[..wide].chunks_exact(Sums::LANES)) {
-            for i in 0..Sums::LANES {
-                self.0[i] = mul_add::<f64, I>(x[i], y[i], self.0[i]);
+    let (xs, rest_x) = x.as_chunks::<{ lanes::LANES }>();
+    let (ys, rest_y) = y.as_chunks::<{ lanes::LANES }>();
+    let mut rest = 0.0;
+    if !xs.is_empty() {
+        let mut sums = [0.0; lanes::LANES];
+        for (x, y) in xs.iter().zip(ys) {
+            for i in 0..lanes::LANES {
+                sums[i] = mul_add::<f64, I>(x[i], y[i], sums[i]);
             }
         }
-        for (x, y) in x[wide..whole].chunks_exact(LANES).zip(y[wide..whole].chunks_exact(LANES)) {
-            for i in 0..LANES {
-                self.0[i] = mul_add::<f64, I>(x[i], y[i], self.0[i]);
-            }
-        }
-        for i in whole..n {
-            self.0[i - whole] = mul_add::<f64, I>(x[i], y[i], self.0[i - whole]);
+        rest = lanes::sum(lanes::settled(sums));
+    }
+    let (xs, rest_x) = rest_x.as_chunks::<4>();
+    let (ys, rest_y) = rest_y.as_chunks::<4>();
+    let mut sums = [0.0; 4];
+    for (x, y) in xs.iter().zip(ys) {
+        for i in 0..4 {
+            sums[i] = mul_add::<f64, I>(x[i], y[i], sums[i]);
         }
     }
-
-    /// All together.
-    #[inline(always)]
-    pub fn total(self) -> f64 {
-        // Out of registers first: else the compiler takes them apart for the loop's sake.
-        let sums = std::hint::black_box(self.0);
-        let mut eight = [0.0; LANES];
-        for i in 0..LANES {
-            eight[i] = (sums[i] + sums[LANES + i]) + (sums[2 * LANES + i] + sums[3 * LANES + i]);
-        }
-        let [a, b, c, d, e, f, g, h] = eight;
-        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    for (&x, &y) in rest_x.iter().zip(rest_y) {
+        rest = mul_add::<f64, I>(x, y, rest);
     }
+    (sums[0] + sums[2]) + (sums[1] + sums[3]) + rest
 }
 
 /// `y += by x`.

@@ -123,13 +123,15 @@ impl Loop for Rotate<'_> {
     fn run<I: Isa>(self) -> Result<Vec<f64>, Fault> {
         let Rotate { a, vectors, n } = self;
         let stride = a.stride;
+        let (a, vectors): (&mut [f64], &mut [f64]) = (a, vectors);
         let tolerance = (n as f64).sqrt() * f64::EPSILON;
         let mut squares = vec![0.0; n];
         // Some ten passes do; the number is a guard.
         for _ in 0..100 {
             let mut done = true;
             for i in 0..n {
-                squares[i] = dot::<I>(a.row(i), a.row(i));
+                let row = &a[i * stride..][..stride];
+                squares[i] = dot::<I>(row, row);
             }
             for j in 1..n {
                 let (head, y) = a.split_at_mut(j * stride);

@@ -27,6 +27,10 @@ pub struct Lu {
 impl Lu {
     pub fn of(a: &[f64], n: usize) -> Lu {
         let mut lu = Lu { factors: Rows::of(a, n), order: (0..n).collect(), odd: false, n };
+        if n <= LANES {
+            lu.eliminate();
+            return lu;
+        }
         let stride = lu.factors.stride;
         for first in (0..n).step_by(PANEL) {
             let (width, rows) = (PANEL.min(n - first), n - first);
@@ -68,6 +72,36 @@ impl Lu {
         lu
     }
 
+    /// A small matrix by itself.
+    fn eliminate(&mut self) {
+        let (n, stride) = (self.n, self.factors.stride);
+        let factors: &mut [f64] = &mut self.factors;
+        for k in 0..n {
+            let mut pivot = k;
+            for i in k + 1..n {
+                if factors[i * stride + k].abs() > factors[pivot * stride + k].abs() {
+                    pivot = i;
+                }
+            }
+            if pivot != k {
+                (0..n).for_each(|j| factors.swap(k * stride + j, pivot * stride + j));
+                self.order.swap(k, pivot);
+                self.odd = !self.odd;
+            }
+            let (above, below) = factors.split_at_mut((k + 1) * stride);
+            let above = &above[k * stride..][..n];
+            if above[k] == 0.0 {
+                continue; // The column is 0 from here on.
+            }
+            for row in below.chunks_exact_mut(stride) {
+                let row = &mut row[..n];
+                row[k] /= above[k];
+                let by = row[k];
+                row[k + 1..].iter_mut().zip(&above[k + 1..]).for_each(|(v, x)| *v -= by * x);
+            }
+        }
+    }
+
     pub fn pivots(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.n).map(|i| self.factors.row(i)[i])
     }
@@ -89,25 +123,22 @@ impl Lu {
         if self.pivots().any(|d| d == 0.0) {
             return Err(Fault::Singular);
         }
-        let solved = |block: usize| {
-            let (start, width) = (block * COLUMNS, COLUMNS.min(m - block * COLUMNS));
-            let mut x = Rows::zeros(self.n, width);
-            x.iter_rows_mut().zip(&self.order).for_each(|(x, &from)| b(from, start, &mut x[..width]));
-            simd::run(Solve { factors: &self.factors, x: &mut x, n: self.n });
-            x
-        };
-        let mut write = |block: usize, own: &Rows| {
-            for (x, own) in x.chunks_exact_mut(m).zip(own.iter_rows()) {
-                let x = &mut x[block * COLUMNS..];
-                let width = COLUMNS.min(x.len());
-                x[..width].copy_from_slice(&own[..width]);
+        let (n, width) = (self.n, COLUMNS.min(m.next_multiple_of(LANES)));
+        // Blocks of columns, one after the other.
+        let mut blocks = Rows::zeros(m.div_ceil(width) * n, width);
+        par.chunks_mut(&mut blocks, n * width, |block, own| {
+            let start = block * width;
+            for (row, &from) in own.chunks_exact_mut(width).zip(&self.order) {
+                b(from, start, &mut row[..width.min(m - start)]);
             }
-        };
-        if m <= COLUMNS {
-            write(0, &solved(0));
-        } else {
-            let all = par.map(m.div_ceil(COLUMNS), |block| Some(solved(block)));
-            all.iter().flatten().enumerate().for_each(|(block, own)| write(block, own));
+            simd::run(Solve { factors: &self.factors, x: own, width, n });
+        });
+        for (block, own) in blocks.chunks_exact(n * width).enumerate() {
+            let start = block * width;
+            for (x, own) in x.chunks_exact_mut(m).zip(own.chunks_exact(width)) {
+                let x = &mut x[start..m.min(start + width)];
+                x.copy_from_slice(&own[..x.len()]);
+            }
         }
         Ok(())
     }
@@ -163,7 +194,8 @@ impl Loop for Panel<'_> {
 /// Solves for `x` by both factors.
 struct Solve<'a> {
     factors: &'a Rows,
-    x: &'a mut Rows,
+    x: &'a mut [f64],
+    width: usize,
     n: usize,
 }
 
@@ -171,9 +203,9 @@ impl Loop for Solve<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Solve { factors, x, n } = self;
-        let (stride, width) = (factors.stride, x.stride);
-        let x: &mut [f64] = x;
+        let Solve { factors, x, width, n } = self;
+        let stride = factors.stride;
+        let factors: &[f64] = factors;
         for first in (0..n).step_by(PANEL) {
             let after = n.min(first + PANEL);
             let (own, below) = x[first * width..].split_at_mut((after - first) * width);

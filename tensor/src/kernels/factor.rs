@@ -1,9 +1,9 @@
 //! The factor family: what is had by factoring a matrix.
 //!
-//! All works on one dense row-major matrix of doubles with finite elements and at least one row and column, on one
-//! thread, and writes dense row-major results. Eigenvalues and singular values come from one-sided Jacobi rotations (J.
-//! Demmel and K. Veselic, Jacobi's method is more accurate than QR, 1992): short, and right to the last bits for the
-//! smallest values, too.
+//! All works on one dense row-major matrix of doubles with finite elements and at least one row and column, and writes
+//! dense row-major results. Inside, rows are padded (`rows`), and what is not small goes by panels, so that most of the
+//! work are products of matrices: LU and Cholesky (`triangle`), Householder reflections (`reflect`), which leave the three
+//! diagonals that eigenvalues are found from (`eigen`), and Jacobi rotations for singular values (`singular`).
 
 mod eigen;
 mod reflect;
@@ -270,7 +270,10 @@ mod tests {
 
     #[test]
     fn factors_multiply_to_the_matrix() {
-        for (rows, columns) in [(1, 1), (2, 2), (3, 3), (8, 8), (30, 30), (1, 4), (4, 1), (5, 3), (3, 5), (40, 7)] {
+        let small = [(1, 1), (2, 2), (3, 3), (8, 8), (30, 30), (1, 4), (4, 1), (5, 3), (3, 5), (40, 7)];
+        // Several panels, of which the last is short, and several blocks of columns.
+        let large = [(33, 33), (70, 70), (90, 37), (20, 50)];
+        for (rows, columns) in small.into_iter().chain(large) {
             for (which, a) in matrices(rows, columns).into_iter().enumerate() {
                 let (k, tolerance) = (rows.min(columns), 1e-13 * largest(&a));
                 let place = format!("matrix {which}, {rows} by {columns}");
@@ -300,6 +303,96 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Random matrices with a diagonal that stands out, so that they are far from singular.
+    fn regular(n: usize) -> Vec<f64> {
+        let mut a = matrices(n, n).pop().expect("some");
+        (0..n).for_each(|i| a[i * (n + 1)] += if i % 3 == 0 { -2.0 } else { 2.0 });
+        // Pivots are sought.
+        a.rotate_left(n);
+        a
+    }
+
+    #[test]
+    fn systems_are_solved() {
+        let par = Par::sequential();
+        for n in [1, 2, 5, 8, 9, 16, 17, 40, 65, 100] {
+            let a = regular(n);
+            let mut inverse_of_a = vec![f64::NAN; n * n];
+            inverse(&mut inverse_of_a, &a, n, &par).unwrap();
+            assert!(close(&product(&a, &inverse_of_a, n), &identity(n), 1e-12), "inverse of {n} rows");
+            for m in [1, 3, 8, 64, 65, 130] {
+                let x: Vec<f64> = (0..n * m).map(|i| (i as f64 * 0.7).sin()).collect();
+                let mut out = vec![f64::NAN; n * m];
+                solve(&mut out, &a, &product(&a, &x, n), n, m, &par).unwrap();
+                assert!(close(&out, &x, 1e-12), "{m} systems of {n} rows");
+            }
+            // The determinant is the product of those of two factors, which are triangular, and well conditioned.
+            let (l, u): (Vec<f64>, Vec<f64>) = (0..n * n)
+                .map(|at| match (at / n).cmp(&(at % n)) {
+                    std::cmp::Ordering::Less => (0.0, 0.02 * a[at]),
+                    std::cmp::Ordering::Equal => (1.0, 1.5),
+                    std::cmp::Ordering::Greater => (0.02 * a[at], 0.0),
+                })
+                .unzip();
+            let want = 1.5_f64.powi(n as i32);
+            assert!((det(&product(&l, &u, n), n) / want - 1.0).abs() < 1e-9, "determinant of {n} rows");
+            let (log, sign) = log_det(&product(&l, &u, n), n);
+            assert!((log - want.ln()).abs() < 1e-9 && sign == 1.0, "determinant of {n} rows");
+
+            let square = product(&a, &transposed(&a, n, n), n);
+            let mut root = vec![f64::NAN; n * n];
+            cholesky(&mut root, &square, n).unwrap();
+            assert!(close(&product(&root, &transposed(&root, n, n), n), &square, 1e-12), "cholesky of {n} rows");
+            assert!((0..n).all(|i| root[i * n + i + 1..(i + 1) * n].iter().all(|&v| v == 0.0)), "cholesky of {n} rows");
+        }
+    }
+
+    #[test]
+    fn matrices_without_factors_are_refused() {
+        let par = Par::sequential();
+        for n in [2, 8, 20, 50] {
+            // The last row is the first one.
+            let mut a: Vec<f64> = (0..n * n).map(|at| (at * at % 7 + at % 3) as f64).collect();
+            a.copy_within(..n, n * (n - 1));
+            a[..n].copy_from_slice(&[0.0; 50][..n]);
+            assert_eq!(inverse(&mut vec![0.0; n * n], &a, n, &par), Err(Fault::Singular), "{n} rows");
+            let mut a = identity(n);
+            a[n * n - 1] = -1.0;
+            assert_eq!(cholesky(&mut vec![0.0; n * n], &a, n), Err(Fault::NotPositiveDefinite), "{n} rows");
+        }
+    }
+
+    #[test]
+    fn the_smallest_singular_values_are_precise_too() {
+        for n in [5, 20, 40] {
+            // Columns get ever smaller: the last value by fifty digits.
+            let mut a = regular(n);
+            let by = |j: usize| 10f64.powf(-50.0 * j as f64 / n as f64);
+            a.iter_mut().enumerate().for_each(|(at, v)| *v *= by(at % n));
+            let mut out = vec![0.0; n + 2 * n * n];
+            svd(&mut out, &a, n, n, &Par::sequential()).unwrap();
+            let logs: f64 = out[..n].iter().map(|s| s.ln()).sum();
+            assert!((logs - log_det(&a, n).0).abs() < 1e-11 * n as f64, "{n} rows");
+        }
+    }
+
+    #[test]
+    fn bits_are_the_same_for_any_number_of_threads() {
+        let n = 150;
+        let a = regular(n);
+        let all = |threads: usize| -> Vec<u64> {
+            let par = crate::with_threads(threads, Par::current);
+            let [mut x, mut y, mut z, mut c] = [(); 4].map(|_| vec![0.0; n + 2 * n * n]);
+            inverse(&mut x[..n * n], &a, n, &par).unwrap();
+            eigh(&mut y[..n + n * n], &a, n, &par).unwrap();
+            svd(&mut z, &a, n, n, &par).unwrap();
+            cofactors(&mut c[..n * n], &a, n, &par).unwrap();
+            [x, y, z, c].concat().into_iter().map(f64::to_bits).collect()
+        };
+        let one = all(1);
+        assert!(one == all(2) && one == all(3));
     }
 
     #[test]

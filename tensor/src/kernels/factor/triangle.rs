@@ -102,6 +102,26 @@ impl Lu {
         }
     }
 
+    /// Solves for a small `x` by both factors.
+    fn substitute(&self, x: &mut [f64], m: usize) {
+        let (n, stride) = (self.n, self.factors.stride);
+        let factors: &[f64] = &self.factors;
+        for i in 1..n {
+            let (known, row) = x.split_at_mut(i * m);
+            for (known, by) in known.chunks_exact(m).zip(&factors[i * stride..]) {
+                row[..m].iter_mut().zip(known).for_each(|(v, x)| *v -= by * x);
+            }
+        }
+        for i in (0..n).rev() {
+            let (row, known) = x[i * m..].split_at_mut(m);
+            let factors = &factors[i * stride + i..];
+            for (known, by) in known.chunks_exact(m).zip(&factors[1..]) {
+                row.iter_mut().zip(known).for_each(|(v, x)| *v -= by * x);
+            }
+            row.iter_mut().for_each(|v| *v /= factors[0]);
+        }
+    }
+
     pub fn pivots(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.n).map(|i| self.factors.row(i)[i])
     }
@@ -123,7 +143,13 @@ impl Lu {
         if self.pivots().any(|d| d == 0.0) {
             return Err(Fault::Singular);
         }
-        let (n, width) = (self.n, COLUMNS.min(m.next_multiple_of(LANES)));
+        let n = self.n;
+        if n <= LANES {
+            x.chunks_exact_mut(m).zip(&self.order).for_each(|(x, &from)| b(from, 0, x));
+            self.substitute(x, m);
+            return Ok(());
+        }
+        let width = COLUMNS.min(m.next_multiple_of(LANES));
         // Blocks of columns, one after the other.
         let mut blocks = Rows::zeros(m.div_ceil(width) * n, width);
         par.chunks_mut(&mut blocks, n * width, |block, own| {

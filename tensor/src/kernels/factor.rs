@@ -41,12 +41,14 @@ fn scaled(a: &[f64]) -> (Vec<f64>, f64) {
     (a.iter().map(|v| if most > 0.0 { v / most } else { 0.0 }).collect(), most)
 }
 
+/// Row `i` of the identity, from column `start` on.
+fn row_of_identity(i: usize, start: usize, row: &mut [f64]) {
+    row.iter_mut().enumerate().for_each(|(j, v)| *v = (start + j == i) as u8 as f64);
+}
+
 /// The inverse of the `n` by `n` matrix `a`.
 pub fn inverse(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
-    let one = |i: usize, start: usize, row: &mut [f64]| {
-        row.iter_mut().enumerate().for_each(|(j, v)| *v = (start + j == i) as u8 as f64)
-    };
-    Lu::of(a, n).solve(out, n, one, par)
+    Lu::of(a, n).solve(out, n, row_of_identity, par)
 }
 
 /// The `n` by `m` matrix `x` with `a x = b`.
@@ -75,7 +77,11 @@ pub fn cofactors(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), 
     }
     // Up to here the minors themselves cost little, and each is as precise as its own elements allow.
     const FEW: usize = 12;
-    if n > FEW { cofactors_by_values(out, a, n, par) } else { Ok(cofactors_by_minors(out, a, n)) }
+    if n > FEW {
+        return cofactors_by_values(out, a, n, par);
+    }
+    cofactors_by_minors(out, a, n);
+    Ok(())
 }
 
 /// [`cofactors`] as `det(a)` times the transposed inverse, which are lost near singular matrices: `false` for these.
@@ -86,15 +92,12 @@ fn cofactors_by_inverse(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> bool
     let mut inverse = vec![0.0; n * n];
     let lu = Lu::of(a, n);
     let det = lu.sign() * lu.pivots().product::<f64>();
-    let one = |i: usize, start: usize, row: &mut [f64]| {
-        row.iter_mut().enumerate().for_each(|(j, v)| *v = (start + j == i) as u8 as f64)
-    };
-    if !det.is_normal() || lu.solve(&mut inverse, n, one, par).is_err() {
+    if !det.is_normal() || lu.solve(&mut inverse, n, row_of_identity, par).is_err() {
         return false;
     }
     let norm = |x: &[f64]| x.chunks_exact(n).map(|row| row.iter().map(|v| v.abs()).sum()).fold(0.0, f64::max);
-    // Not `>`: this is also for NaN.
-    if !(norm(a) * norm(&inverse) <= WORST_CONDITION) {
+    let condition = norm(a) * norm(&inverse);
+    if condition.is_nan() || condition > WORST_CONDITION {
         return false;
     }
     inverse.iter_mut().for_each(|v| *v *= det);

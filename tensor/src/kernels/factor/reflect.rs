@@ -134,8 +134,8 @@ pub fn triangularize(a: &mut Rows, columns: usize) -> Vec<Reflections> {
             // A short panel ends within a register.
             reflections.apply(a, (first + width) / LANES * LANES..columns, true);
         }
-        for i in 0..width {
-            (i..width).for_each(|j| a.row_mut(first + i)[first + j] = upper[j][i]);
+        for (j, upper) in upper[..width].iter().enumerate() {
+            (0..=j).for_each(|i| a.row_mut(first + i)[first + j] = upper[i]);
         }
         reflections
     });

@@ -1,9 +1,22 @@
 //! The factor family: what is had by factoring a matrix.
 //!
-//! All works on one dense row-major matrix of doubles with finite elements and at least one row and column, on one
-//! thread, and writes dense row-major results. Eigenvalues and singular values come from one-sided Jacobi rotations (J.
-//! Demmel and K. Veselic, Jacobi's method is more accurate than QR, 1992): short, and right to the last bits for the
-//! smallest values, too.
+//! All works on one dense row-major matrix of doubles with finite elements and at least one row and column, and writes
+//! dense row-major results. Inside, rows are padded (`rows`), and what is not small goes by panels, so that most of the
+//! work are products of matrices: LU and Cholesky (`triangle`), Householder reflections (`reflect`), which leave the three
+//! diagonals that eigenvalues are found from (`eigen`), and Jacobi rotations for singular values (`singular`).
+
+mod eigen;
+mod reflect;
+mod rows;
+mod singular;
+mod triangle;
+
+use self::rows::Rows;
+use self::singular::Singular;
+use self::triangle::Lu;
+use crate::kernels::gemm::{Matrix, gemm};
+use crate::kernels::transpose::transpose;
+use crate::par::Par;
 
 /// Why a matrix has no such factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,34 +29,10 @@ pub enum Fault {
     NoConvergence,
 }
 
-fn dot(x: &[f64], y: &[f64]) -> f64 {
-    // Four sums, so that they do not wait for each other.
-    let mut sums = [0.0; 4];
-    let (xs, ys) = (x.chunks_exact(4), y.chunks_exact(4));
-    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in xs.zip(ys) {
-        (0..4).for_each(|i| sums[i] += a[i] * b[i]);
-    }
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
-}
-
-/// `y += by * x`.
-fn add_scaled(y: &mut [f64], by: f64, x: &[f64]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += by * x);
-}
-
-/// Rows `i < j` of a matrix with `n` columns.
-fn two_rows(a: &mut [f64], n: usize, i: usize, j: usize) -> (&mut [f64], &mut [f64]) {
-    let (head, tail) = a.split_at_mut(j * n);
-    (&mut head[i * n..][..n], &mut tail[..n])
-}
-
 fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
-    (0..rows * columns).map(|at| a[at % rows * columns + at / rows]).collect()
-}
-
-fn identity(n: usize) -> Vec<f64> {
-    (0..n * n).map(|at| (at / n == at % n) as u8 as f64).collect()
+    let mut own = vec![0.0; rows * columns];
+    transpose(&mut own, rows, a, columns, rows, columns);
+    own
 }
 
 /// The elements divided by the largest magnitude, which is returned: then squares neither overflow nor vanish.
@@ -52,85 +41,20 @@ fn scaled(a: &[f64]) -> (Vec<f64>, f64) {
     (a.iter().map(|v| if most > 0.0 { v / most } else { 0.0 }).collect(), most)
 }
 
-/// `L` below the diagonal and `U` above, with the rows of `a` exchanged so that pivots are large.
-struct Lu {
-    factors: Vec<f64>,
-    /// Row `i` of the factors is row `order[i]` of the matrix.
-    order: Vec<usize>,
-    /// Whether the number of exchanges is odd.
-    odd: bool,
-    n: usize,
-}
-
-impl Lu {
-    fn of(a: &[f64], n: usize) -> Lu {
-        let mut lu = Lu { factors: a.to_vec(), order: (0..n).collect(), odd: false, n };
-        for k in 0..n {
-            let pivot = (k..n).fold(k, |best, i| if lu.at(i, k).abs() > lu.at(best, k).abs() { i } else { best });
-            if pivot != k {
-                let (x, y) = two_rows(&mut lu.factors, n, k, pivot);
-                x.swap_with_slice(y);
-                lu.order.swap(k, pivot);
-                lu.odd = !lu.odd;
-            }
-            if lu.at(k, k) == 0.0 {
-                continue; // The column is 0 from here on.
-            }
-            for i in k + 1..n {
-                let (above, row) = two_rows(&mut lu.factors, n, k, i);
-                row[k] /= above[k];
-                let by = -row[k];
-                add_scaled(&mut row[k + 1..], by, &above[k + 1..]);
-            }
-        }
-        lu
-    }
-
-    fn at(&self, i: usize, j: usize) -> f64 {
-        self.factors[i * self.n + j]
-    }
-
-    fn pivots(&self) -> impl Iterator<Item = f64> + '_ {
-        (0..self.n).map(|i| self.at(i, i))
-    }
-
-    fn sign(&self) -> f64 {
-        if self.odd { -1.0 } else { 1.0 }
-    }
-
-    /// Writes the `n` by `m` matrix `x` with `a x = b`.
-    fn solve(&self, x: &mut [f64], b: &[f64], m: usize) -> Result<(), Fault> {
-        if self.pivots().any(|d| d == 0.0) {
-            return Err(Fault::Singular);
-        }
-        for (i, &from) in self.order.iter().enumerate() {
-            x[i * m..][..m].copy_from_slice(&b[from * m..][..m]);
-        }
-        for i in 0..self.n {
-            for j in 0..i {
-                let (known, row) = two_rows(x, m, j, i);
-                add_scaled(row, -self.at(i, j), known);
-            }
-        }
-        for i in (0..self.n).rev() {
-            for j in i + 1..self.n {
-                let (row, known) = two_rows(x, m, i, j);
-                add_scaled(row, -self.at(i, j), known);
-            }
-            x[i * m..][..m].iter_mut().for_each(|v| *v /= self.at(i, i));
-        }
-        Ok(())
-    }
+/// Row `i` of the identity, from column `start` on.
+fn row_of_identity(i: usize, start: usize, row: &mut [f64]) {
+    row.iter_mut().enumerate().for_each(|(j, v)| *v = (start + j == i) as u8 as f64);
 }
 
 /// The inverse of the `n` by `n` matrix `a`.
-pub fn inverse(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
-    Lu::of(a, n).solve(out, &identity(n), n)
+pub fn inverse(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
+    Lu::of(a, n).solve(out, n, row_of_identity, par)
 }
 
 /// The `n` by `m` matrix `x` with `a x = b`.
-pub fn solve(out: &mut [f64], a: &[f64], b: &[f64], n: usize, m: usize) -> Result<(), Fault> {
-    Lu::of(a, n).solve(out, b, m)
+pub fn solve(out: &mut [f64], a: &[f64], b: &[f64], n: usize, m: usize, par: &Par) -> Result<(), Fault> {
+    let row = |i: usize, start: usize, row: &mut [f64]| row.copy_from_slice(&b[i * m + start..][..row.len()]);
+    Lu::of(a, n).solve(out, m, row, par)
 }
 
 /// The determinant.
@@ -147,54 +71,70 @@ pub fn log_det(a: &[f64], n: usize) -> (f64, f64) {
 }
 
 /// The matrix of cofactors: the derivative of the determinant, which exists for singular matrices, too.
-pub fn cofactors(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+pub fn cofactors(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
+    if cofactors_by_inverse(out, a, n, par) {
+        return Ok(());
+    }
     // Up to here the minors themselves cost little, and each is as precise as its own elements allow.
     const FEW: usize = 12;
     if n > FEW {
-        return cofactors_by_values(out, a, n);
+        return cofactors_by_values(out, a, n, par);
     }
+    cofactors_by_minors(out, a, n);
+    Ok(())
+}
+
+/// [`cofactors`] as `det(a)` times the transposed inverse, which are lost near singular matrices: `false` for these.
+fn cofactors_by_inverse(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> bool {
+    // The inverse has half of the digits left. Two values that are both small cost the cofactors as much, whatever
+    // they are computed by.
+    const WORST_CONDITION: f64 = 1e7;
+    let mut inverse = vec![0.0; n * n];
+    let lu = Lu::of(a, n);
+    let det = lu.sign() * lu.pivots().product::<f64>();
+    if !det.is_normal() || lu.solve(&mut inverse, n, row_of_identity, par).is_err() {
+        return false;
+    }
+    let norm = |x: &[f64]| x.chunks_exact(n).map(|row| row.iter().map(|v| v.abs()).sum()).fold(0.0, f64::max);
+    let condition = norm(a) * norm(&inverse);
+    if condition.is_nan() || condition > WORST_CONDITION {
+        return false;
+    }
+    inverse.iter_mut().for_each(|v| *v *= det);
+    transpose(out, n, &inverse, n, n, n);
+    true
+}
+
+/// [`cofactors`] as what they are: determinants of what is left without a row and a column.
+fn cofactors_by_minors(out: &mut [f64], a: &[f64], n: usize) {
     for (at, o) in out.iter_mut().enumerate() {
         let (i, j) = (at / n, at % n);
         let without = |k: &usize| k / n != i && k % n != j;
         let minor: Vec<f64> = (0..n * n).filter(without).map(|k| a[k]).collect();
-        *o = if (i + j) % 2 == 0 { det(&minor, n - 1) } else { -det(&minor, n - 1) };
+        let minor = if n == 1 { 1.0 } else { det(&minor, n - 1) };
+        *o = if (i + j) % 2 == 0 { minor } else { -minor };
     }
-    Ok(())
 }
 
 /// [`cofactors`] by singular values: with `a = U S V'` they are `det(U V') U C V'`, where `C` holds the products of all
 /// other values.
-fn cofactors_by_values(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
-    let Singular { values, mut left, right } = singular(a, n, n)?;
+fn cofactors_by_values(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
+    let Singular { values, mut left, right } = Singular::of(a, n, n, par)?;
     let sign = det(&left, n).signum() * det(&right, n).signum();
     for (k, row) in left.chunks_exact_mut(n).enumerate() {
         let others: f64 = values.iter().enumerate().filter(|(i, _)| *i != k).map(|(_, v)| v).product();
         row.iter_mut().for_each(|v| *v *= sign * others);
     }
-    out.fill(0.0);
-    for (u, v) in left.chunks_exact(n).zip(right.chunks_exact(n)) {
-        out.chunks_exact_mut(n).zip(u).for_each(|(row, &u)| add_scaled(row, u, v));
-    }
+    gemm(n, n, n, Matrix::dense(&left, n).t(), Matrix::dense(&right, n), out, false, par);
     Ok(())
 }
 
 /// The lower triangular `L` with `L L' = (a + a') / 2`.
 pub fn cholesky(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
-    let a = symmetric(a, n);
-    out.fill(0.0);
-    for i in 0..n {
-        for j in 0..i {
-            let (above, row) = two_rows(out, n, j, i);
-            row[j] = (a[i * n + j] - dot(&row[..j], &above[..j])) / above[j];
-        }
-        let row = &mut out[i * n..][..n];
-        let square = a[i * n + i] - dot(&row[..i], &row[..i]);
-        // Not `<=`: this is also for NaN, which comes of overflow.
-        if !(square > 0.0 && square.is_finite()) {
-            return Err(Fault::NotPositiveDefinite);
-        }
-        row[i] = square.sqrt();
-    }
+    let mut own = Rows::of(&symmetric(a, n), n);
+    triangle::cholesky(&mut own, n)?;
+    transpose(out, n, &own, own.stride, n, n);
+    out.chunks_exact_mut(n).enumerate().for_each(|(i, row)| row[i + 1..].fill(0.0));
     Ok(())
 }
 
@@ -202,68 +142,42 @@ pub fn cholesky(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
 /// of `R` is not negative.
 pub fn qr(out: &mut [f64], a: &[f64], rows: usize, columns: usize) {
     let k = rows.min(columns);
-    // Columns as rows, so that a column is one stretch.
-    let (mut r, scale) = scaled(&transposed(a, rows, columns));
-    let mut q = vec![0.0; k * rows];
-    let mut normals = vec![0.0; k * rows];
-    for i in 0..k {
-        let normal = &mut normals[i * rows..][..rows];
-        normal[i..].copy_from_slice(&r[i * rows + i..(i + 1) * rows]);
-        let length = dot(normal, normal).sqrt();
-        normal[i] += if normal[i] < 0.0 { -length } else { length };
-        let length = dot(normal, normal).sqrt();
-        if length > 0.0 {
-            normal.iter_mut().for_each(|v| *v /= length);
-        }
-        r[i * rows..].chunks_exact_mut(rows).for_each(|column| reflect(column, normal));
-        q[i * rows + i] = 1.0;
-    }
-    for i in (0..k).rev() {
-        q.chunks_exact_mut(rows).for_each(|column| reflect(column, &normals[i * rows..][..rows]));
-    }
+    let (scaled, scale) = scaled(a);
+    let mut r = Rows::of(&scaled, columns);
+    let q = reflect::product(&reflect::triangularize(&mut r, columns), rows, k);
+    let signs: Vec<f64> = (0..k).map(|i| if r.row(i)[i] < 0.0 { -1.0 } else { 1.0 }).collect();
     let (own_q, own_r) = out.split_at_mut(rows * k);
-    for i in 0..k {
-        let sign = if r[i * rows + i] < 0.0 { -1.0 } else { 1.0 };
-        (0..rows).for_each(|row| own_q[row * k + i] = sign * q[i * rows + row]);
-        for j in 0..columns {
-            own_r[i * columns + j] = if j < i { 0.0 } else { sign * scale * r[j * rows + i] };
-        }
+    for (own, row) in own_q.chunks_exact_mut(k).zip(q.iter_rows()) {
+        own.iter_mut().zip(row).zip(&signs).for_each(|((own, v), sign)| *own = sign * v);
     }
-}
-
-/// The vector mirrored in the plane with this normal, of length 1 (or 0: then it stays).
-fn reflect(x: &mut [f64], normal: &[f64]) {
-    let by = -2.0 * dot(x, normal);
-    add_scaled(x, by, normal);
+    for (i, (own, row)) in own_r.chunks_exact_mut(columns).zip(r.iter_rows()).enumerate() {
+        own[..i].fill(0.0);
+        own[i..].iter_mut().zip(&row[i..]).for_each(|(own, v)| *own = signs[i] * scale * v);
+    }
 }
 
 /// The eigenvalues of `(a + a') / 2` in ascending order, and the eigenvectors as columns; in each, the element of
 /// largest magnitude is positive.
-pub fn eigh(out: &mut [f64], a: &[f64], n: usize) -> Result<(), Fault> {
+pub fn eigh(out: &mut [f64], a: &[f64], n: usize, par: &Par) -> Result<(), Fault> {
     let (a, scale) = scaled(&symmetric(a, n));
-    // Shifted so far that no eigenvalue is negative, it has its eigenvectors as singular vectors.
-    let shift = a.chunks_exact(n).map(|row| row.iter().map(|v| v.abs()).sum()).fold(0.0, f64::max);
-    let mut shifted = a.clone();
-    (0..n).for_each(|i| shifted[i * (n + 1)] += shift);
-    let mut vectors = identity(n);
-    rotate(&mut shifted, n, &mut vectors, n)?;
-    // The quotient is more precise than the length less the shift.
-    let value = |v: &[f64]| a.chunks_exact(n).zip(v).map(|(row, x)| x * dot(row, v)).sum::<f64>() * scale;
-    let mut found: Vec<(f64, &[f64])> = vectors.chunks_exact(n).map(|v| (value(v), v)).collect();
-    found.sort_by(|x, y| x.0.total_cmp(&y.0));
+    let (found, vectors) = eigen::decompose(Rows::of(&a, n), n, par)?;
     let (values, columns) = out.split_at_mut(n);
-    for (k, (value, v)) in found.into_iter().enumerate() {
-        values[k] = value;
-        let sign = upward(v);
-        v.iter().enumerate().for_each(|(i, x)| columns[i * n + k] = sign * x);
+    values.iter_mut().zip(found).for_each(|(value, found)| *value = found * scale);
+    // The element of largest magnitude, the first of them, of each column.
+    let mut most = vec![0.0_f64; n];
+    for row in vectors.iter_rows() {
+        most.iter_mut().zip(row).for_each(|(most, &v)| *most = if v.abs() > most.abs() { v } else { *most });
+    }
+    for (own, row) in columns.chunks_exact_mut(n).zip(vectors.iter_rows()) {
+        own.iter_mut().zip(row).zip(&most).for_each(|((own, v), most)| *own = if *most < 0.0 { -v } else { *v });
     }
     Ok(())
 }
 
 /// The singular values in descending order, the left singular vectors as columns and the right ones as rows; in each
 /// left one, the element of largest magnitude is positive.
-pub fn svd(out: &mut [f64], a: &[f64], rows: usize, columns: usize) -> Result<(), Fault> {
-    let Singular { values, left, right } = singular(a, rows, columns)?;
+pub fn svd(out: &mut [f64], a: &[f64], rows: usize, columns: usize, par: &Par) -> Result<(), Fault> {
+    let Singular { values, left, right } = Singular::of(a, rows, columns, par)?;
     let k = values.len();
     let (own_values, rest) = out.split_at_mut(k);
     let (own_left, own_right) = rest.split_at_mut(rows * k);
@@ -283,105 +197,10 @@ fn upward(v: &[f64]) -> f64 {
 }
 
 fn symmetric(a: &[f64], n: usize) -> Vec<f64> {
-    (0..n * n).map(|at| 0.5 * a[at] + 0.5 * a[at % n * n + at / n]).collect()
-}
-
-/// Singular values in descending order, and the vectors of both sides as rows.
-struct Singular {
-    values: Vec<f64>,
-    left: Vec<f64>,
-    right: Vec<f64>,
-}
-
-fn singular(a: &[f64], rows: usize, columns: usize) -> Result<Singular, Fault> {
-    if rows < columns {
-        let Singular { values, left, right } = singular(&transposed(a, rows, columns), columns, rows)?;
-        return Ok(Singular { values, left: right, right: left });
-    }
-    let n = columns;
-    if rows > n {
-        // The square factor of a tall matrix has its singular values, and its right vectors.
-        let mut factors = vec![0.0; rows * n + n * n];
-        qr(&mut factors, a, rows, n);
-        let (q, r) = factors.split_at(rows * n);
-        let Singular { values, left, right } = singular(r, n, n)?;
-        let left = left.chunks_exact(n).flat_map(|u| q.chunks_exact(n).map(move |row| dot(row, u))).collect();
-        return Ok(Singular { values, left, right });
-    }
-    let (mut turned, scale) = scaled(&transposed(a, n, n));
-    let mut vectors = identity(n);
-    rotate(&mut turned, n, &mut vectors, n)?;
-    let length = |x: &[f64]| dot(x, x).sqrt();
-    let mut found: Vec<(f64, &[f64], &[f64])> =
-        turned.chunks_exact(n).zip(vectors.chunks_exact(n)).map(|(x, v)| (length(x), x, v)).collect();
-    found.sort_by(|x, y| y.0.total_cmp(&x.0));
-    let mut left: Vec<f64> = Vec::with_capacity(n * n);
-    for &(length, x, _) in &found {
-        // What is left of a vector without a singular value of its own points anywhere.
-        let astray = |row: &[f64]| dot(row, x).abs() > 1e-14 * length;
-        match length > 0.0 && !left.chunks_exact(n).any(astray) {
-            true => left.extend(x.iter().map(|v| v / length)),
-            false => complete(&mut left, n),
-        }
-    }
-    Ok(Singular {
-        values: found.iter().map(|f| f.0 * scale).collect(),
-        left,
-        right: found.iter().flat_map(|f| f.2).copied().collect(),
-    })
-}
-
-/// Adds a row of length 1 that is orthogonal to the orthonormal rows of `n` elements, of which there are fewer than `n`.
-fn complete(rows: &mut Vec<f64>, n: usize) {
-    // The axis that the rows cover least has most left over.
-    let covered = |i: usize| rows.chunks_exact(n).map(|row| row[i] * row[i]).sum::<f64>();
-    let axis = (0..n).min_by(|&i, &j| covered(i).total_cmp(&covered(j))).expect("at least one row");
-    let mut new: Vec<f64> = (0..n).map(|i| (i == axis) as u8 as f64).collect();
-    // Once more for what rounding leaves.
-    for _ in 0..2 {
-        for row in rows.chunks_exact(n) {
-            let by = -dot(&new, row);
-            add_scaled(&mut new, by, row);
-        }
-    }
-    let length = dot(&new, &new).sqrt();
-    rows.extend(new.iter().map(|v| v / length));
-}
-
-/// Turns the rows of `a`, of `n` elements, into each other until all are orthogonal, and the rows of `vectors`, of `m`
-/// elements, with them.
-fn rotate(a: &mut [f64], n: usize, vectors: &mut [f64], m: usize) -> Result<(), Fault> {
-    let rows = a.len() / n;
-    let tolerance = (n as f64).sqrt() * f64::EPSILON;
-    // Some ten passes do; the number is a guard.
-    for _ in 0..100 {
-        let mut done = true;
-        for j in 1..rows {
-            for i in 0..j {
-                let (x, y) = two_rows(a, n, i, j);
-                let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
-                if xy.abs() <= tolerance * xx.sqrt() * yy.sqrt() || xx.min(yy) < f64::MIN_POSITIVE {
-                    continue;
-                }
-                done = false;
-                let zeta = (yy - xx) / (2.0 * xy);
-                let tangent = zeta.signum() / (zeta.abs() + zeta.hypot(1.0));
-                let cosine = tangent.hypot(1.0).recip();
-                let turn = |x: &mut [f64], y: &mut [f64]| {
-                    for (x, y) in x.iter_mut().zip(y) {
-                        (*x, *y) = (cosine * (*x - tangent * *y), cosine * (*y + tangent * *x));
-                    }
-                };
-                turn(x, y);
-                let (x, y) = two_rows(vectors, m, i, j);
-                turn(x, y);
-            }
-        }
-        if done {
-            return Ok(());
-        }
-    }
-    Err(Fault::NoConvergence)
+    let mut own = vec![0.0; n * n];
+    transpose(&mut own, n, a, n, n, n);
+    own.iter_mut().zip(a).for_each(|(own, a)| *own = 0.5 * *own + 0.5 * a);
+    own
 }
 
 #[cfg(test)]
@@ -420,6 +239,14 @@ mod tests {
         ]
     }
 
+    fn identity(n: usize) -> Vec<f64> {
+        (0..n * n).map(|at| (at / n == at % n) as u8 as f64).collect()
+    }
+
+    fn dot(x: &[f64], y: &[f64]) -> f64 {
+        x.iter().zip(y).map(|(x, y)| x * y).sum()
+    }
+
     /// The product of an `m` by `k` and a `k` by `n` matrix.
     fn product(x: &[f64], y: &[f64], k: usize) -> Vec<f64> {
         let (m, n) = (x.len() / k, y.len() / k);
@@ -446,13 +273,16 @@ mod tests {
 
     #[test]
     fn factors_multiply_to_the_matrix() {
-        for (rows, columns) in [(1, 1), (2, 2), (3, 3), (8, 8), (30, 30), (1, 4), (4, 1), (5, 3), (3, 5), (40, 7)] {
+        let small = [(1, 1), (2, 2), (3, 3), (8, 8), (30, 30), (1, 4), (4, 1), (5, 3), (3, 5), (40, 7)];
+        // Several panels, of which the last is short, and several blocks of columns.
+        let large = [(33, 33), (70, 70), (90, 37), (20, 50)];
+        for (rows, columns) in small.into_iter().chain(large) {
             for (which, a) in matrices(rows, columns).into_iter().enumerate() {
                 let (k, tolerance) = (rows.min(columns), 1e-13 * largest(&a));
                 let place = format!("matrix {which}, {rows} by {columns}");
                 let mut out = vec![f64::NAN; k + k * (rows + columns)];
 
-                svd(&mut out, &a, rows, columns).expect(&place);
+                svd(&mut out, &a, rows, columns, &Par::sequential()).expect(&place);
                 let (s, rest) = out.split_at(k);
                 let (u, vh) = rest.split_at(rows * k);
                 assert!(orthonormal_columns(u, k), "svd of {place}");
@@ -467,7 +297,7 @@ mod tests {
                 assert!((0..k).all(|i| r[i * columns + i] >= 0.0), "qr of {place}");
 
                 if rows == columns {
-                    eigh(&mut out[..k + k * k], &a, k).expect(&place);
+                    eigh(&mut out[..k + k * k], &a, k, &Par::sequential()).expect(&place);
                     let (values, v) = out[..k + k * k].split_at(k);
                     let whole = product(&times_columns(v, values), &transposed(v, k, k), k);
                     assert!(orthonormal_columns(v, k), "eigh of {place}");
@@ -478,18 +308,113 @@ mod tests {
         }
     }
 
+    /// Random matrices with a diagonal that stands out, so that they are far from singular.
+    fn regular(n: usize) -> Vec<f64> {
+        let mut a = matrices(n, n).pop().expect("some");
+        (0..n).for_each(|i| a[i * (n + 1)] += if i % 3 == 0 { -2.0 } else { 2.0 });
+        // Pivots are sought.
+        a.rotate_left(n);
+        a
+    }
+
     #[test]
-    fn cofactors_are_the_minors_by_either_way() {
+    fn systems_are_solved() {
+        let par = Par::sequential();
+        for n in [1, 2, 5, 8, 9, 16, 17, 40, 65, 100] {
+            let a = regular(n);
+            let mut inverse_of_a = vec![f64::NAN; n * n];
+            inverse(&mut inverse_of_a, &a, n, &par).unwrap();
+            assert!(close(&product(&a, &inverse_of_a, n), &identity(n), 1e-12), "inverse of {n} rows");
+            for m in [1, 3, 8, 64, 65, 130] {
+                let x: Vec<f64> = (0..n * m).map(|i| (i as f64 * 0.7).sin()).collect();
+                let mut out = vec![f64::NAN; n * m];
+                solve(&mut out, &a, &product(&a, &x, n), n, m, &par).unwrap();
+                assert!(close(&out, &x, 1e-12), "{m} systems of {n} rows");
+            }
+            // The determinant is the product of those of two factors, which are triangular, and well conditioned.
+            let (l, u): (Vec<f64>, Vec<f64>) = (0..n * n)
+                .map(|at| match (at / n).cmp(&(at % n)) {
+                    std::cmp::Ordering::Less => (0.0, 0.02 * a[at]),
+                    std::cmp::Ordering::Equal => (1.0, 1.5),
+                    std::cmp::Ordering::Greater => (0.02 * a[at], 0.0),
+                })
+                .unzip();
+            let want = 1.5_f64.powi(n as i32);
+            assert!((det(&product(&l, &u, n), n) / want - 1.0).abs() < 1e-9, "determinant of {n} rows");
+            let (log, sign) = log_det(&product(&l, &u, n), n);
+            assert!((log - want.ln()).abs() < 1e-9 && sign == 1.0, "determinant of {n} rows");
+
+            let square = product(&a, &transposed(&a, n, n), n);
+            let mut root = vec![f64::NAN; n * n];
+            cholesky(&mut root, &square, n).unwrap();
+            assert!(close(&product(&root, &transposed(&root, n, n), n), &square, 1e-12), "cholesky of {n} rows");
+            assert!((0..n).all(|i| root[i * n + i + 1..(i + 1) * n].iter().all(|&v| v == 0.0)), "cholesky of {n} rows");
+        }
+    }
+
+    #[test]
+    fn matrices_without_factors_are_refused() {
+        let par = Par::sequential();
+        for n in [2, 8, 20, 50] {
+            // The last row is the first one.
+            let mut a: Vec<f64> = (0..n * n).map(|at| (at * at % 7 + at % 3) as f64).collect();
+            a.copy_within(..n, n * (n - 1));
+            a[..n].copy_from_slice(&[0.0; 50][..n]);
+            assert_eq!(inverse(&mut vec![0.0; n * n], &a, n, &par), Err(Fault::Singular), "{n} rows");
+            let mut a = identity(n);
+            a[n * n - 1] = -1.0;
+            assert_eq!(cholesky(&mut vec![0.0; n * n], &a, n), Err(Fault::NotPositiveDefinite), "{n} rows");
+        }
+    }
+
+    #[test]
+    fn the_smallest_singular_values_are_precise_too() {
+        for n in [5, 20, 40] {
+            // Columns get ever smaller: the last value by fifty digits.
+            let mut a = regular(n);
+            let by = |j: usize| 10f64.powf(-50.0 * j as f64 / n as f64);
+            a.iter_mut().enumerate().for_each(|(at, v)| *v *= by(at % n));
+            let mut out = vec![0.0; n + 2 * n * n];
+            svd(&mut out, &a, n, n, &Par::sequential()).unwrap();
+            let logs: f64 = out[..n].iter().map(|s| s.ln()).sum();
+            assert!((logs - log_det(&a, n).0).abs() < 1e-11 * n as f64, "{n} rows");
+        }
+    }
+
+    #[test]
+    fn bits_are_the_same_for_any_number_of_threads() {
+        let n = 150;
+        let a = regular(n);
+        let all = |threads: usize| -> Vec<u64> {
+            let par = crate::with_threads(threads, Par::current);
+            let [mut x, mut y, mut z, mut c] = [(); 4].map(|_| vec![0.0; n + 2 * n * n]);
+            inverse(&mut x[..n * n], &a, n, &par).unwrap();
+            eigh(&mut y[..n + n * n], &a, n, &par).unwrap();
+            svd(&mut z, &a, n, n, &par).unwrap();
+            cofactors(&mut c[..n * n], &a, n, &par).unwrap();
+            [x, y, z, c].concat().into_iter().map(f64::to_bits).collect()
+        };
+        let one = all(1);
+        assert!(one == all(2) && one == all(3));
+    }
+
+    #[test]
+    fn cofactors_are_the_minors_by_any_way() {
         for n in [1, 2, 3, 6] {
             for (which, a) in matrices(n, n).into_iter().enumerate().filter(|(_, a)| largest(a) < 1e10) {
                 let (mut minors, mut out) = (vec![f64::NAN; n * n], vec![f64::NAN; n * n]);
-                cofactors(&mut minors, &a, n).unwrap();
-                cofactors_by_values(&mut out, &a, n).unwrap();
-                assert!(close(&out, &minors, 1e-13 * largest(&a).powi(n as i32 - 1)), "matrix {which} of {n} rows");
+                let par = Par::sequential();
+                let tolerance = 1e-13 * largest(&a).powi(n as i32 - 1);
+                cofactors_by_minors(&mut minors, &a, n);
+                cofactors_by_values(&mut out, &a, n, &par).unwrap();
+                assert!(close(&out, &minors, tolerance), "matrix {which} of {n} rows");
+                if cofactors_by_inverse(&mut out, &a, n, &par) {
+                    assert!(close(&out, &minors, tolerance), "matrix {which} of {n} rows, regular");
+                }
             }
         }
         let mut out = [0.0; 9];
-        cofactors(&mut out, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], 3).unwrap();
+        cofactors(&mut out, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], 3, &Par::sequential()).unwrap();
         assert!(close(&out, &[-3.0, 6.0, -3.0, 6.0, -12.0, 6.0, -3.0, 6.0, -3.0], 1e-12), "{out:?}");
     }
 }

@@ -67,7 +67,7 @@ pub(crate) static CHOLESKY: Op = {
         forward: |call| {
             let a = Matrices::square(call.input(0))?;
             let n = a.rows;
-            a.each(&a.batch, call.input(0).dtype(), &[&[n, n]], |i, out| match n {
+            a.each(&a.batch, call.input(0).dtype(), &[&[n, n]], |i, out, _| match n {
                 0 => Ok(()),
                 _ => factor::cholesky(out, a.get(i), n),
             })
@@ -97,7 +97,7 @@ pub(crate) static QR: Op = {
         let a = Matrices::of(call.input(0))?;
         let (m, n) = (a.rows, a.columns);
         let k = m.min(n);
-        a.each(&a.batch, call.input(0).dtype(), &[&[m, k], &[k, n]], |i, out| {
+        a.each(&a.batch, call.input(0).dtype(), &[&[m, k], &[k, n]], |i, out, _| {
             if k > 0 {
                 factor::qr(out, a.get(i), m, n);
             }
@@ -183,9 +183,9 @@ pub(crate) static EIGH: Op = {
         forward: |call| {
             let a = Matrices::square(call.input(0))?;
             let n = a.rows;
-            a.each(&a.batch, call.input(0).dtype(), &[&[n], &[n, n]], |i, out| match n {
+            a.each(&a.batch, call.input(0).dtype(), &[&[n], &[n, n]], |i, out, par| match n {
                 0 => Ok(()),
-                _ => factor::eigh(out, a.get(i), n),
+                _ => factor::eigh(out, a.get(i), n, par),
             })
         },
         gradient: Gradient::Rule { saves: |_| Saves::OUTPUT.and_output(1), vjp },
@@ -211,9 +211,9 @@ pub(crate) static SVD: Op = {
         let a = Matrices::of(call.input(0))?;
         let (m, n) = (a.rows, a.columns);
         let k = m.min(n);
-        a.each(&a.batch, call.input(0).dtype(), &[&[k], &[m, k], &[k, n]], |i, out| match k {
+        a.each(&a.batch, call.input(0).dtype(), &[&[k], &[m, k], &[k, n]], |i, out, par| match k {
             0 => Ok(()),
-            _ => factor::svd(out, a.get(i), m, n),
+            _ => factor::svd(out, a.get(i), m, n, par),
         })
     }
     // J. Townsend, Differentiating the singular value decomposition, 2016.

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, apply, apply1};
-use crate::dtype::DType;
+use crate::dtype::{DType, Element};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::factor::{self, Fault};
 use crate::kind::Float;
@@ -46,8 +46,10 @@ impl Matrices {
             return Err(Error::new(format!("rank {rank} is below 2: it takes matrices"))
                 .help("a matrix is [rows, columns], a batch of them [.., rows, columns]"));
         }
-        let values = x.to_f64_vec();
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        let values = doubles(x);
+        // Without leaving the loop early, which then vectorises.
+        let finite = values.iter().fold(true, |finite, v| finite & v.is_finite());
+        if !finite && let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(Error::new(format!("element {} is {}", index(at, x.shape()), values[at]))
                 .kind_of(ErrorKind::Value)
                 .help(
@@ -74,21 +76,23 @@ impl Matrices {
     }
 
     /// Calls `kernel` with the number of each matrix and a place for its results, which are of shapes `results`, and
-    /// gathers these, over the batch, as tensors of precision `dtype`.
+    /// gathers these, over the batch, as tensors of precision `dtype`. A single matrix may go to several threads.
     pub(super) fn each(
         &self,
         batch: &Shape,
         dtype: DType,
         results: &[&[usize]],
-        kernel: impl Fn(usize, &mut [f64]) -> Result<(), Fault> + Sync,
+        kernel: impl Fn(usize, &mut [f64], &Par) -> Result<(), Fault> + Sync,
     ) -> Result<Outputs> {
         let sizes: Vec<usize> = results.iter().map(|shape| shape.iter().product()).collect();
         let (n, each) = (batch.elements(), sizes.iter().sum::<usize>());
         let mut packed = vec![0.0; n * each];
         let first: Mutex<Option<(usize, Fault)>> = Mutex::new(None);
         let work = self.rows.saturating_mul(self.columns).saturating_mul(self.rows.max(self.columns));
-        Par::of(work.saturating_mul(n)).chunks_mut(&mut packed, each, |i, out| {
-            if let Err(fault) = kernel(i, out) {
+        let par = Par::of(work.saturating_mul(n));
+        let within = if n == 1 { par.clone() } else { Par::sequential() };
+        par.chunks_mut(&mut packed, each, |i, out| {
+            if let Err(fault) = kernel(i, out, &within) {
                 let mut first = first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 // The same one for any number of threads.
                 if first.is_none_or(|(k, _)| i < k) {
@@ -102,15 +106,40 @@ impl Matrices {
         let mut start = 0;
         let outputs = results.iter().zip(&sizes).map(|(shape, size)| {
             let whole: Shape = batch.iter().chain(shape.iter()).copied().collect();
-            let values = packed.chunks(each.max(1)).flat_map(|one| &one[start..start + size]);
+            let values = packed.chunks(each.max(1)).map(|one| &one[start..start + size]);
             let storage = match dtype {
-                DType::F64 => Storage::from_slice(&values.copied().collect::<Vec<f64>>()),
-                _ => Storage::from_slice(&values.map(|&v| v as f32).collect::<Vec<f32>>()),
+                DType::F64 => gathered(values, n, *size, |v| v),
+                _ => gathered(values, n, *size, |v| v as f32),
             };
             start += size;
             AnyTensor::dense(storage, whole, dtype)
         });
         Ok(outputs.collect())
+    }
+}
+
+/// What is made of the numbers of `n` slices of one size, one after the other.
+fn gathered<'a, T: Element>(
+    slices: impl Iterator<Item = &'a [f64]>,
+    n: usize,
+    size: usize,
+    f: impl Fn(f64) -> T,
+) -> Storage {
+    Storage::filled(n * size, |out: &mut [T]| {
+        for (out, slice) in out.chunks_exact_mut(size.max(1)).zip(slices) {
+            out.iter_mut().zip(slice).for_each(|(out, &v)| *out = f(v));
+        }
+    })
+}
+
+/// The elements in row-major order.
+fn doubles(x: &AnyTensor) -> Vec<f64> {
+    match x.dtype() {
+        DType::F32 if x.layout().is_dense() => {
+            x.dense_slice::<f32>()[..x.elements()].iter().map(|&v| v as f64).collect()
+        }
+        DType::F64 if x.layout().is_dense() => x.dense_slice::<f64>()[..x.elements()].to_vec(),
+        _ => x.to_f64_vec(),
     }
 }
 
@@ -188,9 +217,9 @@ pub(crate) static INVERSE: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let a = Matrices::square(call.input(0))?;
         let n = a.rows;
-        a.each(&a.batch, call.input(0).dtype(), &[&[n, n]], |i, out| match n {
+        a.each(&a.batch, call.input(0).dtype(), &[&[n, n]], |i, out, par| match n {
             0 => Ok(()),
-            _ => factor::inverse(out, a.get(i), n),
+            _ => factor::inverse(out, a.get(i), n, par),
         })
     }
     Op {
@@ -270,9 +299,9 @@ pub(crate) static SOLVE: Op = {
         };
         let (left, right) = (places(&a.batch), places(&b.batch));
         let (n, m) = (a.rows, b.columns);
-        let mut x = a.each(&batch, dtype, &[&[n, m]], |i, out| match n * m {
+        let mut x = a.each(&batch, dtype, &[&[n, m]], |i, out, par| match n * m {
             0 => Ok(()),
-            _ => factor::solve(out, a.get(left[i]), b.get(right[i]), n, m),
+            _ => factor::solve(out, a.get(left[i]), b.get(right[i]), n, m, par),
         })?;
         if vector {
             let shape: Shape = batch.iter().copied().chain([n]).collect();
@@ -346,7 +375,7 @@ pub(crate) static DET: Op = Op {
     operands: &["input"],
     forward: |call| {
         let a = Matrices::square(call.input(0))?;
-        a.each(&a.batch, call.input(0).dtype(), &[&[]], |i, out| {
+        a.each(&a.batch, call.input(0).dtype(), &[&[]], |i, out, _| {
             out[0] = if a.rows == 0 { 1.0 } else { factor::det(a.get(i), a.rows) };
             Ok(())
         })
@@ -398,9 +427,9 @@ pub(crate) static COFACTORS: Op = {
         forward: |call| {
             let a = Matrices::square(call.input(0))?;
             let n = a.rows;
-            a.each(&a.batch, call.input(0).dtype(), &[&[n, n]], |i, out| match n {
+            a.each(&a.batch, call.input(0).dtype(), &[&[n, n]], |i, out, par| match n {
                 0 => Ok(()),
-                _ => factor::cofactors(out, a.get(i), n),
+                _ => factor::cofactors(out, a.get(i), n, par),
             })
         },
         gradient: Gradient::Rule { saves: |_| Saves::INPUT, vjp },
@@ -426,7 +455,7 @@ pub(crate) static SLOGDET: Op = Op {
     operands: &["input"],
     forward: |call| {
         let a = Matrices::square(call.input(0))?;
-        a.each(&a.batch, call.input(0).dtype(), &[&[], &[]], |i, out| {
+        a.each(&a.batch, call.input(0).dtype(), &[&[], &[]], |i, out, _| {
             (out[0], out[1]) = if a.rows == 0 { (0.0, 1.0) } else { factor::log_det(a.get(i), a.rows) };
             Ok(())
         })

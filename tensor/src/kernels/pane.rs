@@ -135,6 +135,7 @@ pub fn copy_run<T: Copy>(out: &mut [T], x: &[T]) {
     const WIDE: usize = 16;
     const NARROW: usize = 4;
     const LONGEST: usize = 1 << 14;
+    let in_line = |x: &[T]| x.as_ptr().addr().is_multiple_of(64);
     let n = out.len();
     match n {
         0..NARROW => out.iter_mut().zip(x).for_each(|(o, &v)| *o = v),
@@ -144,7 +145,8 @@ pub fn copy_run<T: Copy>(out: &mut [T], x: &[T]) {
                 out[at..at + NARROW].copy_from_slice(&x[at..at + NARROW]);
             }
         }
-        WIDE..=LONGEST => {
+        // For longer runs a call is quicker, where both begin lines; where they do not, it can be ten times as slow.
+        WIDE..=LONGEST if n <= 256 || !(in_line(out) && in_line(x)) => {
             for at in (0..n - WIDE).step_by(WIDE) {
                 out[at..at + WIDE].copy_from_slice(&x[at..at + WIDE]);
             }

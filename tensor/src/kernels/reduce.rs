@@ -55,12 +55,15 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         out.fill(T::down(f.start));
         return;
     }
-    if let Some((once, results)) = alike(layout, kept) {
+    if kept > 0
+        && let Some((once, results)) = alike(layout, kept)
+    {
         let mut folded = Scratch::<T>::new(once.shape()[..kept].iter().product());
         reduce(&mut folded, x, &once, kept, f, par);
         return gather_par(out, &folded, &results, par);
     }
-    if T::direct(&[]).is_some()
+    if kept > 0
+        && T::direct(&[]).is_some()
         && let Some(inner) = inner_axes(layout, kept)
     {
         // In the order of memory: first what lies together, then what is left of it.
@@ -82,10 +85,11 @@ fn inner_axes(layout: &Layout, kept: usize) -> Option<Vec<usize>> {
     let (shape, strides) = (layout.shape(), layout.strides());
     let wide = |&axis: &usize| shape[axis] > 1;
     let least = (0..kept).filter(wide).map(|axis| strides[axis].unsigned_abs()).min()?;
-    let folded = || (kept..shape.rank()).filter(wide);
-    let inner: Vec<usize> = folded().filter(|&axis| strides[axis].unsigned_abs() < least).collect();
-    let elements: usize = inner.iter().map(|&axis| shape[axis]).product();
-    (elements >= TOGETHER && inner.len() < folded().count()).then_some(inner)
+    let folded = (kept..shape.rank()).filter(wide);
+    let within = |&axis: &usize| strides[axis].unsigned_abs() < least;
+    folded.clone().find(|axis| !within(axis))?;
+    let inner = || folded.clone().filter(within);
+    (inner().map(|axis| shape[axis]).product::<usize>() >= TOGETHER).then(|| inner().collect())
 }
 
 /// The layout with the inner axes last and the others in the order of memory, and the layout of what is left when those are
@@ -106,11 +110,10 @@ fn in_order(layout: &Layout, inner: &[usize]) -> (Layout, Layout) {
 /// axis.
 fn alike(layout: &Layout, kept: usize) -> Option<(Layout, Layout)> {
     let (shape, strides) = (layout.shape(), layout.strides());
+    let same = |axis: &usize| strides[*axis] == 0 && shape[*axis] > 1;
+    (0..kept).find(same)?;
     let mut one = shape.clone();
-    (0..kept).filter(|&axis| strides[axis] == 0).for_each(|axis| one[axis] = 1);
-    if &one == shape {
-        return None;
-    }
+    (0..kept).filter(same).for_each(|axis| one[axis] = 1);
     let (results, folded): (Shape, Shape) = (shape[..kept].into(), one[..kept].into());
     let spread = Layout::dense(folded).broadcast_strides(&results);
     Some((Layout::strided(one, strides, layout.offset()), Layout::strided(results, spread, 0)))

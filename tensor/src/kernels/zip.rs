@@ -13,6 +13,9 @@ use crate::shape::Shape;
 
 /// The body of an operation on two floats: no `if`, so that it vectorises.
 pub trait BinaryBody: 'static {
+    /// Whether it computes so much that in double precision, too, registers wider than AVX2's are worth compiling it once
+    /// more: most wait for memory.
+    const LONG: bool = false;
     /// The operation on one pair, with the call's numbers.
     fn eval<R: Real>(x: R, y: R, numbers: &[f64]) -> R;
 }
@@ -47,7 +50,8 @@ pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], numbers
             }
         }
     }
-    simd::run(Run::<B, T>(out, x, y, numbers, std::marker::PhantomData));
+    let run = Run::<B, T>(out, x, y, numbers, std::marker::PhantomData);
+    if const { size_of::<T>() == size_of::<f64>() && !B::LONG } { simd::run_narrow(run) } else { simd::run(run) }
 }
 
 /// A loop over dense elements and a number: `out[i] = f(x[i], y)`.

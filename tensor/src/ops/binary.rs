@@ -69,7 +69,7 @@ number_operand! {
 /// Defines elementwise operations of two operands, which broadcast.
 ///
 /// It begins with the name of their list. An operation without a `try_` name has no methods: gradient rules and methods
-/// written by hand call it with [`zipped`] or `apply1`. `loops: by_number` gives it loops of their own for runs in which the
+/// written by hand call it with [`zipped`] or `apply1`. `long` says that it computes much. `loops: by_number` gives it loops of their own for runs in which the
 /// right operand is one number, `loops: dividing` those of [`divide`](crate::kernels::divide). `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
 /// two operands, each with what it reads: any of `lhs`, `rhs`, `out`. Samples are drawn from `domain`; `specials` are points
 /// with the two gradients there.
@@ -79,6 +79,7 @@ macro_rules! binary {
         $name:ident $(/ $try_name:ident)? $(($($p:ident = [$($pv:expr),+]),+))? = $OP:ident {
             eval: |$x:ident, $y:ident| $eval:expr,
             $(int: |$ix:ident, $iy:ident| $int:expr,)?
+            $(long: $long:literal,)?
             $(loops: $loops:ident,)?
             $(check: $check:path,)?
             lhs: [$($lr:ident),*] |$lg:ident| $lrule:expr,
@@ -103,6 +104,7 @@ macro_rules! binary {
                 use $crate::{DType, Shape, Tensor};
                 struct Body;
                 impl BinaryBody for Body {
+                    $(const LONG: bool = $long;)?
                     #[inline(always)]
                     #[allow(unused_variables)] // some entries use none
                     fn eval<R: Real>($x: R, $y: R, numbers: &[f64]) -> R {

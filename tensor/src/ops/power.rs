@@ -18,6 +18,7 @@ binary! {
     // See `Tensor::pow`.
     pow = POW {
         eval: |x, y| x.pow(y),
+        long: true,
         lhs: [lhs, rhs] |g| {
             // At exponent 0 the power is constant: 0, not 0 times an infinite x^-1.
             let slope = rhs * lhs.pow(rhs - 1.0);

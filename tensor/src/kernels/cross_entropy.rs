@@ -84,7 +84,41 @@ where
     losses
 }
 
-/// The gradient of [`losses`] times `scale` of each row, with respect to logits.
+/// What is asked of a row with some label, as a share of all that is asked of it.
+struct Asked<'a> {
+    classes: &'a Classes,
+    /// Of each class, times its weight; and the weights of all.
+    spread: f64,
+    total: f64,
+}
+
+impl Asked<'_> {
+    fn new(classes: &Classes, n: usize) -> Asked<'_> {
+        Asked { classes, spread: classes.spread(n), total: (0..n).map(|c| classes.weight(c)).sum() }
+    }
+
+    fn own(&self, label: usize) -> f64 {
+        (1.0 - self.classes.smoothing) * self.classes.weight(label)
+    }
+
+    /// All of it: not a share.
+    fn whole(&self, label: usize) -> f64 {
+        self.own(label) + self.spread * self.total
+    }
+
+    /// The label's part. Of a label that weighs nothing, too.
+    fn at_label(&self, label: usize) -> f64 {
+        if self.classes.smoothing == 0.0 { 1.0 } else { self.own(label) / self.whole(label) }
+    }
+
+    /// A class's part, beside that.
+    fn at_class(&self, label: usize, class: usize) -> f64 {
+        self.spread * self.classes.weight(class) / self.whole(label)
+    }
+}
+
+/// The gradient of [`losses`] times `scale` of each row, with respect to logits: their softmax times all that is asked,
+/// less what is asked.
 pub fn logits_gradient<T>(
     out: &mut [T],
     x: &[T],
@@ -97,44 +131,12 @@ pub fn logits_gradient<T>(
     T: Element<Compute: Precise>,
 {
     let lit = T::Compute::from_f64;
-    let total: f64 = (0..layout.shape()[axis]).map(|c| classes.weight(c)).sum();
     let n = layout.shape()[axis];
-    let (own, spread) = (|label| (1.0 - classes.smoothing) * classes.weight(label), classes.spread(n));
-    // What is asked of a row together.
-    let asked = |label| own(label) + spread * total;
+    let asked = Asked::new(classes, n);
     if lie_aside::<T>(layout, axis) {
         softmax::softmax(out, x, layout, axis, par);
         let out = T::direct_mut(out).expect("the precision that kernels compute in");
-        let after: usize = layout.shape()[axis + 1..].iter().product();
-        let width = (GRAIN / n.max(1)).clamp(1, after);
-        let stretches = after.div_ceil(width);
-        let (tasks, out) = (classes.labels.len() / after * stretches, SharedMut::new(out));
-        return par.for_each(tasks, |task| {
-            let (b, from) = (task / stretches, task % stretches * width);
-            let labels = &classes.labels[b * after + from..][..width.min(after - from)];
-            let line = |c: usize| {
-                let start = (b * n + c) * after + from;
-                // SAFETY: each task has its own rows, and one of their lines at a time.
-                unsafe { out.range(start..start + labels.len()) }
-            };
-            let scale = |j: usize| labels[j].map_or(0.0, |label| asked(label) * scale(b * after + from + j));
-            let scales: Vec<T::Compute> = (0..labels.len()).map(|j| lit(scale(j))).collect();
-            let counted = || labels.iter().enumerate().filter_map(|(j, label)| Some((j, (*label)?)));
-            for (j, label) in counted() {
-                let there = &mut line(label)[j];
-                *there = *there - lit(own(label) / asked(label));
-            }
-            for c in 0..n {
-                if classes.smoothing > 0.0 {
-                    let (line, spread) = (line(c), spread * classes.weight(c));
-                    counted().for_each(|(j, label)| line[j] = line[j] - lit(spread / asked(label)));
-                }
-                line(c).iter_mut().zip(&scales).for_each(|(v, &scale)| *v = *v * scale);
-            }
-            for j in (0..labels.len()).filter(|&j| labels[j].is_none()) {
-                (0..n).for_each(|c| line(c)[j] = lit(0.0));
-            }
-        });
+        return less_asked(out, [n, layout.shape()[axis + 1..].iter().product()], &asked, scale, par);
     }
     for_rows(out, x, layout, axis, par, |first, rows| {
         exponentials(rows, n);
@@ -144,16 +146,52 @@ pub fn logits_gradient<T>(
                 row.fill(T::Compute::default());
                 continue;
             };
-            // softmax(x) times all that is asked, less what is asked.
-            let (own, asked) = (own(label), asked(label));
-            if classes.smoothing == 0.0 {
-                row[label] = row[label] - lit(1.0);
-            } else {
-                row[label] = row[label] - lit(own / asked);
-                row.iter_mut().enumerate().for_each(|(c, v)| *v = *v - lit(spread * classes.weight(c) / asked));
+            row[label] = row[label] - lit(asked.at_label(label));
+            if classes.smoothing > 0.0 {
+                row.iter_mut().enumerate().for_each(|(c, v)| *v = *v - lit(asked.at_class(label, c)));
             }
-            let scale = lit(asked * scale(r));
+            let scale = lit(asked.whole(label) * scale(r));
             row.iter_mut().for_each(|v| *v = *v * scale);
+        }
+    });
+}
+
+/// Makes the softmax of rows that lie side by side, `[before, n, after]`, the gradient of their losses.
+fn less_asked<C: Element + Precise>(
+    out: &mut [C],
+    [n, after]: [usize; 2],
+    asked: &Asked<'_>,
+    scale: impl Fn(usize) -> f64 + Sync,
+    par: &Par,
+) {
+    let lit = <C as Element>::from_f64;
+    let width = (GRAIN / n.max(1)).clamp(1, after);
+    let stretches = after.div_ceil(width);
+    let (tasks, out) = (asked.classes.labels.len() / after * stretches, SharedMut::new(out));
+    par.for_each(tasks, |task| {
+        let (b, from) = (task / stretches, task % stretches * width);
+        let labels = &asked.classes.labels[b * after + from..][..width.min(after - from)];
+        let line = |c: usize| {
+            let start = (b * n + c) * after + from;
+            // SAFETY: each task has its own rows, and one of their lines at a time.
+            unsafe { out.range(start..start + labels.len()) }
+        };
+        let scale = |j: usize| labels[j].map_or(0.0, |label| asked.whole(label) * scale(b * after + from + j));
+        let scales: Vec<C> = (0..labels.len()).map(|j| lit(scale(j))).collect();
+        let counted = || labels.iter().enumerate().filter_map(|(j, label)| Some((j, (*label)?)));
+        for (j, label) in counted() {
+            let there = &mut line(label)[j];
+            *there = *there - lit(asked.at_label(label));
+        }
+        for c in 0..n {
+            let line = line(c);
+            if asked.classes.smoothing > 0.0 {
+                counted().for_each(|(j, label)| line[j] = line[j] - lit(asked.at_class(label, c)));
+            }
+            line.iter_mut().zip(&scales).for_each(|(v, &scale)| *v = *v * scale);
+        }
+        for j in (0..labels.len()).filter(|&j| labels[j].is_none()) {
+            (0..n).for_each(|c| line(c)[j] = lit(0.0));
         }
     });
 }

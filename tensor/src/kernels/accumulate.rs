@@ -134,7 +134,7 @@ const WIDTH: usize = 16;
 
 /// Sums of what `term` makes of each element, in `f64`: no term of single precision over- or underflows there.
 #[inline(always)]
-fn sum<C: Element>(x: &[C], term: impl Fn(f64) -> f64) -> f64 {
+pub(super) fn sum<C: Element>(x: &[C], term: impl Fn(f64) -> f64) -> f64 {
     let mut acc = [0.0; WIDTH];
     let (wide, rest) = x.as_chunks::<WIDTH>();
     for w in wide {

@@ -69,15 +69,15 @@ pub fn index_add<T: Element>(out: &mut [T], [before, positions, after]: [usize; 
     if out.is_empty() || at.is_empty() {
         return;
     }
-    // Stretches of `a` are independent of one another: as long as all threads have some.
-    let each = if before < par.threads() { after.div_ceil(par.threads()) } else { after };
-    let width = each.max(WIDTH).min(after);
-    let stretches = after.div_ceil(width);
     if after == 1 {
         return par.chunks_mut(out, positions, |b, row| {
             at.iter().zip(&x[b * at.len()..]).for_each(|(&i, &v)| row[i as usize] = row[i as usize].plus(v));
         });
     }
+    // Stretches of `a` are independent of one another: as long as all threads have some.
+    let each = if before < par.threads() { after.div_ceil(par.threads()) } else { after };
+    let width = each.max(WIDTH).min(after);
+    let stretches = after.div_ceil(width);
     let shared = SharedMut::new(out);
     par.for_each(before * stretches, |block| {
         let (b, from) = (block / stretches, block % stretches * width);

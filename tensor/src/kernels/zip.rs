@@ -1,6 +1,7 @@
 //! The zip family: two operands that broadcast, element by element.
 
 use crate::dtype::Element;
+use crate::kernels::accumulate;
 use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::gather_par;
 use crate::kernels::map::{BLOCK, apart};
@@ -279,13 +280,7 @@ fn sum_wide<C: Element>(x: &[C]) -> f64 {
         type Output = f64;
         #[inline(always)]
         fn run<I: Isa>(self) -> f64 {
-            let mut acc = [0.0; 16];
-            let (wide, rest) = self.0.as_chunks::<16>();
-            for w in wide {
-                acc.iter_mut().zip(w).for_each(|(a, v)| *a += v.to_f64());
-            }
-            acc.iter_mut().zip(rest).for_each(|(a, v)| *a += v.to_f64());
-            acc.iter().sum()
+            accumulate::sum(self.0, |v| v)
         }
     }
     simd::run(Sum(x))

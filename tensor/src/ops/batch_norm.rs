@@ -50,6 +50,11 @@ fn per_channel(t: &AnyTensor, name: &str, channels: usize) -> Result<()> {
         .help("it holds one number for each channel (axis 1 of input)"))
 }
 
+/// The numbers of the channels in an input, or the one that stands for each where there is no such input.
+fn numbers(call: &Call<'_, '_>, input: usize, missing: f64, channels: usize) -> Vec<f64> {
+    if call.len() > input { call.input(input).to_f64_vec() } else { vec![missing; channels] }
+}
+
 /// The operation of [`Tensor::batch_norm`].
 pub(crate) static BATCH_NORM: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
@@ -71,8 +76,7 @@ pub(crate) static BATCH_NORM: Op = {
         let wide = statistics_dtype(dtype);
         let x = dense(cast(call.input(0), wide));
         let (n, plane) = (x.elements(), x.shape()[2..].iter().product());
-        let numbers =
-            |i: usize, missing| if call.len() > i { call.input(i).to_f64_vec() } else { vec![missing; count] };
+        let numbers = |i: usize, missing| numbers(call, i, missing, count);
         let (weight, bias) = (numbers(1, 1.0), numbers(2, 0.0));
         let (y, moments) = with_dtype!(precise wide, T => {
             let (par, elements) = (Par::of(n), x.dense_slice::<T>());
@@ -270,8 +274,7 @@ pub(crate) static BATCH_NORM_WITH: Op = {
         for (i, name) in (1..call.len()).zip(["mean", "variance", "weight", "bias"]) {
             per_channel(call.input(i), name, count)?;
         }
-        let numbers =
-            |i: usize, missing| if call.len() > i { call.input(i).to_f64_vec() } else { vec![missing; count] };
+        let numbers = |i: usize, missing| numbers(call, i, missing, count);
         let (mean, variance) = (numbers(1, 0.0), numbers(2, 1.0));
         let (weight, bias, eps) = (numbers(3, 1.0), numbers(4, 0.0), call.attrs().float("eps"));
         let map = |c: usize| Affine { center: mean[c], scale: weight[c] / (variance[c] + eps).sqrt(), shift: bias[c] };

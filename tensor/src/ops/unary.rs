@@ -3,6 +3,8 @@
 //! Each entry of `unary!` is a whole operation: to add one, add an entry. The other files of such operations, by what
 //! they are: `exponential`, `trigonometric`, `activation`, `scalar`.
 
+use crate::ops::activation::{CLAMP_GRAD, with_bounds};
+
 /// Defines the elementwise operations of one operand of a file.
 ///
 /// It begins with the name of their list. `eval` is the operation on one element, without branches (see
@@ -272,7 +274,7 @@ unary! {
             let x = R::select(x.lt(low), low, x);
             R::select(high.lt(x), high, x)
         },
-        gradient: input |g, x| super::activation::with_bounds(&super::activation::CLAMP_GRAD, &g, x, low, high),
+        gradient: input |g, x| with_bounds(&CLAMP_GRAD, &g, x, low, high),
         domain: -3.0 to 3.0, kinks: [-1.0 => 1.0, 1.0 => 1.0], specials: [],
         numpy: "clip", torch: "clamp",
     }

@@ -158,6 +158,44 @@ impl Layout {
         )
     }
 
+    /// The axes in the order in which elements lie, those of the largest strides first; `None` where that is the order
+    /// they have, or where elements lie on one another or backwards.
+    ///
+    /// ```
+    /// use wengert_tensor::{Shape, layout::Layout};
+    /// let dense = Layout::dense(Shape::from([2, 3, 4]));
+    /// assert_eq!(dense.memory_order(), None);
+    /// assert_eq!(dense.permute(&[1, 2, 0]).memory_order().as_deref(), Some(&[2, 0, 1][..]));
+    /// ```
+    pub fn memory_order(&self) -> Option<SmallVec<[usize; 4]>> {
+        let steps = self.strided.as_ref().map(|s| &s.strides)?;
+        let wide = || (0..self.shape.rank()).filter(|&axis| self.shape[axis] > 1);
+        if wide().any(|axis| steps[axis] <= 0) || wide().is_sorted_by_key(|axis| -steps[axis]) {
+            return None;
+        }
+        let mut order: SmallVec<[usize; 4]> = (0..self.shape.rank()).collect();
+        order.sort_by_key(|&axis| if self.shape[axis] > 1 { -steps[axis] } else { isize::MIN });
+        Some(order)
+    }
+
+    /// Whether an element stands for several, along an axis that it was broadcast to.
+    pub(crate) fn repeats(&self) -> bool {
+        self.strided.as_ref().is_some_and(|s| self.shape.iter().zip(&s.strides).any(|(&n, &step)| n > 1 && step == 0))
+    }
+
+    /// The dense layout of a shape whose elements lie in this order of its axes.
+    ///
+    /// ```
+    /// use wengert_tensor::{Shape, layout::Layout};
+    /// let turned = Layout::dense_in_order(&Shape::from([2, 3]), &[1, 0]);
+    /// assert_eq!(turned.strides().as_slice(), [1, 2]);
+    /// ```
+    pub fn dense_in_order(shape: &Shape, order: &[usize]) -> Layout {
+        let mut back: SmallVec<[usize; 4]> = SmallVec::from_elem(0, order.len());
+        order.iter().enumerate().for_each(|(i, &axis)| back[axis] = i);
+        Layout::dense(order.iter().map(|&axis| shape[axis]).collect()).permute(&back)
+    }
+
     /// The layout repeated along new and size-1 axes to `shape`, which it must broadcast to.
     pub fn broadcast_to(&self, shape: &Shape) -> Layout {
         if *shape == self.shape {

@@ -1,5 +1,9 @@
 //! What all elementwise operations share: the loops of an operation by element type, and the way from a call to them.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
 use crate::dispatch::{Call, Outputs};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
@@ -7,7 +11,9 @@ use crate::kernels::copy;
 use crate::kernels::divide;
 use crate::kernels::map::{self, UnaryBody, UnaryIntBody};
 use crate::kernels::zip::{self, BinaryBody, BinaryIntBody, CompareBody, Side};
+use crate::layout::Layout;
 use crate::par::Par;
+use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::AnyTensor;
 
@@ -77,6 +83,7 @@ pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) ->
     let shape = call.input(0).shape().clone();
     let n = shape.elements();
     let par = Par::of(n);
+    let mut order = None;
     let storage = with_dtype!(dtype, T => {
         let Some(f) = Pick::<<T as Element>::Compute>::pick(table) else { return Err(unsupported(dtype)) };
         match call.reuse(0) {
@@ -86,14 +93,55 @@ pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) ->
             }
             None => {
                 let x = call.input(0);
+                order = common_order(&shape, [x]);
                 let mut storage = Storage::stale::<T>(n);
                 let out = &mut storage.unique_mut().expect("a fresh buffer is unique")[..n];
-                map::map::<T>(out, x.storage().slice(), x.layout(), numbers, f, &par);
+                map::map::<T>(out, x.storage().slice(), &in_order(x, &shape, &order), numbers, f, &par);
                 storage
             }
         }
     });
-    Ok(AnyTensor::dense(storage, shape, dtype).into())
+    Ok(ordered(storage, shape, &order, dtype).into())
+}
+
+/// Axes in the order in which elements lie, where that is not their own.
+type Order = Option<SmallVec<[usize; 4]>>;
+
+/// The order in which all operands that are not repeated lie, by which both they and the result are gone through as memory
+/// is quickest with. Where operands disagree it is that of one that lies row-major, or that of the first.
+fn common_order<const N: usize>(shape: &Shape, operands: [&AnyTensor; N]) -> Order {
+    let layouts = || operands.iter().map(|t| t.layout()).filter(|layout| layout.shape() == shape);
+    if layouts().any(Layout::is_dense) {
+        return None;
+    }
+    let mut orders = layouts().filter(|layout| !layout.repeats()).map(Layout::memory_order);
+    let first = orders.next()??;
+    orders.all(|order| order.is_some()).then_some(first)
+}
+
+/// The layout of an operand that broadcasts to `shape`, with its axes in this order.
+fn in_order<'a>(x: &'a AnyTensor, shape: &Shape, order: &Order) -> Cow<'a, Layout> {
+    match order {
+        None => Cow::Borrowed(x.layout()),
+        Some(order) => Cow::Owned(x.layout().broadcast_to(shape).permute(order)),
+    }
+}
+
+/// A shape with its axes in this order.
+fn shape_in_order<'a>(shape: &'a Shape, order: &Order) -> Cow<'a, Shape> {
+    match order {
+        None => Cow::Borrowed(shape),
+        Some(order) => Cow::Owned(order.iter().map(|&axis| shape[axis]).collect()),
+    }
+}
+
+/// A result whose elements lie in this order.
+fn ordered(storage: Storage, shape: Shape, order: &Order, dtype: DType) -> AnyTensor {
+    let layout = match order {
+        None => Layout::dense(shape),
+        Some(order) => Layout::dense_in_order(&shape, order),
+    };
+    AnyTensor::new(storage, layout, dtype)
 }
 
 /// The loops of an operation of two operands, by element type; `O` is `T` or `u8` for truth values.
@@ -205,9 +253,9 @@ pick_zip!(float f32 f64);
 pick_zip!(int i64 i32 u8 i8);
 pick_zip!(compare f32 f64 i64 i32 u8 i8);
 
-/// Whether a tensor has one element for each row of what it broadcasts to.
-fn repeats(t: &AnyTensor) -> bool {
-    t.shape().last().is_none_or(|&size| size == 1)
+/// Whether an operand has one element for each row of what it broadcasts to.
+fn one_in_a_row(layout: &Layout) -> bool {
+    layout.shape().last().is_none_or(|&size| size == 1) || layout.strides().last() == Some(&0)
 }
 
 /// Computes an elementwise operation of two operands that broadcast, in the memory of one where that was handed over.
@@ -223,6 +271,7 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
     };
     let n = shape.elements();
     let par = Par::of(n);
+    let mut order = None;
     let storage = with_dtype!(dtype, T => {
         type C = <T as Element>::Compute;
         let Some(f) = PickZip::<C, C>::pick(table) else { return Err(unsupported(dtype)) };
@@ -240,21 +289,24 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
                 storage
             }
             None => {
-                let (mut x, mut y) = (call.input(0), call.input(1));
-                // A number for a whole row belongs on the right.
-                if table.commutes && !same && repeats(x) && !repeats(y) {
-                    std::mem::swap(&mut x, &mut y);
-                }
+                let operands = [call.input(0), call.input(1)];
+                order = common_order(&shape, operands);
                 let mut storage = Storage::stale::<T>(n);
                 let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-                let (xs, ys) = (x.storage().slice(), y.storage().slice());
+                let [mut x, mut y] = operands.map(|t| (t.storage().slice(), in_order(t, &shape, &order)));
+                // A number for a whole row belongs on the right.
+                if table.commutes && !same && one_in_a_row(&x.1) && !one_in_a_row(&y.1) {
+                    std::mem::swap(&mut x, &mut y);
+                }
+                let ((xs, x_layout), (ys, y_layout)) = (x, y);
                 let by_number = PickZip::<C, C>::pick_by_number(table);
-                zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), numbers, f, by_number, &par);
+                let shape = shape_in_order(&shape, &order);
+                zip::zip::<T, T>(out, &shape, xs, &x_layout, ys, &y_layout, numbers, f, by_number, &par);
                 storage
             }
         }
     });
-    Ok(AnyTensor::dense(storage, shape, dtype).into())
+    Ok(ordered(storage, shape, &order, dtype).into())
 }
 
 /// The sum of a float operation of two operands of one shape over all elements, in `f64`.
@@ -303,12 +355,15 @@ pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<O
     let mut storage = Storage::stale::<u8>(n);
     let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
     let (x, y) = (call.input(0), call.input(1));
+    let order = common_order(&shape, [x, y]);
+    let [x_layout, y_layout] = [x, y].map(|t| in_order(t, &shape, &order));
     with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
         let (xs, ys) = (x.storage().slice(), y.storage().slice());
-        zip::zip::<T, u8>(out, &shape, xs, x.layout(), ys, y.layout(), &[], f, None, &par);
+        let shape = shape_in_order(&shape, &order);
+        zip::zip::<T, u8>(out, &shape, xs, &x_layout, ys, &y_layout, &[], f, None, &par);
     });
-    Ok(AnyTensor::dense(storage, shape, DType::Bool).into())
+    Ok(ordered(storage, shape, &order, DType::Bool).into())
 }
 
 /// Computes a truth value for each element of the first operand, by a comparison that reads it on both sides.
@@ -321,12 +376,14 @@ pub(crate) fn test(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outp
     let (shape, n) = (x.shape().clone(), x.elements());
     let mut storage = Storage::stale::<u8>(n);
     let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
+    let order = common_order(&shape, [x]);
+    let layout = &in_order(x, &shape, &order);
     with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
-        let (xs, layout) = (x.storage().slice(), x.layout());
-        zip::zip::<T, u8>(out, &shape, xs, layout, xs, layout, &[], f, None, &Par::of(n));
+        let xs = x.storage().slice();
+        zip::zip::<T, u8>(out, layout.shape(), xs, layout, xs, layout, &[], f, None, &Par::of(n));
     });
-    Ok(AnyTensor::dense(storage, shape, DType::Bool).into())
+    Ok(ordered(storage, shape, &order, DType::Bool).into())
 }
 
 /// Binds the numbers of a call to the names of an operation's parameters, in the precision of a kernel body.

@@ -1,5 +1,7 @@
 //! The reduce family: many elements to one, along any axes.
 
+use std::borrow::Cow;
+
 use crate::dtype::Element;
 use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::{gather_par, strided_run};
@@ -55,6 +57,7 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         out.fill(T::down(f.start));
         return;
     }
+    let layout = &*folded_in_order(layout, kept);
     if kept > 0
         && let Some((once, results)) = alike(layout, kept)
     {
@@ -64,10 +67,9 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
     }
     if kept > 0
         && T::direct(&[]).is_some()
-        && let Some(inner) = inner_axes(layout, kept)
+        && let Some(first) = folded_first(layout, kept)
     {
-        // In the order of memory: first what lies together, then what is left of it.
-        let (parts, rest) = in_order(layout, &inner);
+        let (parts, rest) = in_order(layout, &first);
         let mut folded = Scratch::<T>::new(rest.elements());
         reduce(&mut folded, x, &parts, rest.shape().rank(), f, par);
         return reduce(out, &folded, &rest, kept, f, par);
@@ -76,32 +78,54 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
     if lanes.are_columns() { fold_columns(out, x, &lanes, f, par) } else { fold_runs(out, x, &lanes, f, par) }
 }
 
+/// The layout with its folded axes in the order of memory.
+fn folded_in_order(layout: &Layout, kept: usize) -> Cow<'_, Layout> {
+    if layout.is_dense() {
+        return Cow::Borrowed(layout);
+    }
+    let (shape, strides) = (layout.shape(), layout.strides());
+    let place = |&axis: &usize| std::cmp::Reverse(strides[axis].unsigned_abs());
+    if (kept..shape.rank()).filter(|&axis| shape[axis] > 1).is_sorted_by_key(|axis| place(&axis)) {
+        return Cow::Borrowed(layout);
+    }
+    let mut order: Vec<usize> = (0..shape.rank()).collect();
+    order[kept..].sort_by_key(place);
+    Cow::Owned(layout.permute(&order))
+}
+
 /// Elements that lie together from which on they are folded first.
 const TOGETHER: usize = 64;
 
-/// The folded axes within all that are kept, where others are folded too, outside of one that is kept: so are the sums of
-/// channels over images. Elements of a result then lie in stretches far from one another.
-fn inner_axes(layout: &Layout, kept: usize) -> Option<Vec<usize>> {
+/// The folded axes of which some lie outside of one that is kept and some within, as in the sums of channels over images:
+/// elements of a result then lie in stretches far from one another. Returned are those that are folded before the others:
+/// the inner ones, or, where these are few elements, the outer ones, row by row.
+fn folded_first(layout: &Layout, kept: usize) -> Option<Vec<usize>> {
     let (shape, strides) = (layout.shape(), layout.strides());
     let wide = |&axis: &usize| shape[axis] > 1;
     let least = (0..kept).filter(wide).map(|axis| strides[axis].unsigned_abs()).min()?;
-    let folded = (kept..shape.rank()).filter(wide);
-    let within = |&axis: &usize| strides[axis].unsigned_abs() < least;
-    folded.clone().find(|axis| !within(axis))?;
-    let inner = || folded.clone().filter(within);
-    (inner().map(|axis| shape[axis]).product::<usize>() >= TOGETHER).then(|| inner().collect())
+    let (inner, outer): (Vec<usize>, Vec<usize>) =
+        (kept..shape.rank()).filter(wide).partition(|&axis| strides[axis].unsigned_abs() < least);
+    if inner.is_empty() || outer.is_empty() {
+        return None;
+    }
+    let elements = |axes: &[usize]| axes.iter().map(|&axis| shape[axis]).product::<usize>();
+    match elements(&inner) {
+        TOGETHER.. => Some(inner),
+        few if few < elements(&outer) => Some(outer),
+        _ => None,
+    }
 }
 
-/// The layout with the inner axes last and the others in the order of memory, and the layout of what is left when those are
+/// The layout with some folded axes last and the others in the order of memory, and the layout of what is left when those are
 /// folded: with the kept axes first again.
-fn in_order(layout: &Layout, inner: &[usize]) -> (Layout, Layout) {
+fn in_order(layout: &Layout, first: &[usize]) -> (Layout, Layout) {
     let (shape, strides) = (layout.shape(), layout.strides());
-    let others = || (0..shape.rank()).filter(|axis| !inner.contains(axis));
+    let others = || (0..shape.rank()).filter(|axis| !first.contains(axis));
     let mut order: Vec<usize> = others().collect();
     order.sort_by_key(|&axis| std::cmp::Reverse(strides[axis].unsigned_abs()));
     let left = Layout::dense(order.iter().map(|&axis| shape[axis]).collect());
     let back: Vec<usize> = others().filter_map(|axis| order.iter().position(|&a| a == axis)).collect();
-    order.extend(inner);
+    order.extend(first);
     (layout.permute(&order), left.permute(&back))
 }
 

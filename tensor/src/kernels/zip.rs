@@ -8,7 +8,7 @@ use crate::kernels::map::{BLOCK, apart};
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
 use crate::kernels::operand::{LONG_STRETCH, Operand, Scratch, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
-use crate::layout::Layout;
+use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par};
 use crate::shape::Shape;
 
@@ -137,6 +137,16 @@ pub fn zip<T: Element, O: Element>(
         });
         return;
     }
+    let joint = Joint::new(shape, [x_layout, y_layout]);
+    let by_runs = match joint.inner_strides {
+        [1, 1] => Some(None),
+        [1, 0] => by_number.map(Some),
+        _ => None,
+    };
+    if let Some(by_number) = by_runs.filter(|_| direct && joint.inner >= SHORTEST_RUN) {
+        let [x, y] = [x, y].map(|x| T::direct(x).expect("direct, as found above"));
+        return zip_runs(out, &joint, x, y, numbers, f, by_number, par);
+    }
     let (xs, ys) = (Operand::new(x, x_layout, shape), Operand::new(y, y_layout, shape));
     let [x_stretch, y_stretch] = match [&xs, &ys].map(Operand::stretch) {
         [Some(x), Some(y)] => [x, y],
@@ -186,6 +196,38 @@ pub fn zip<T: Element, O: Element>(
                 }
             }
         }
+    });
+}
+
+/// Shorter runs are brought together first: to call a loop takes as long as some elements.
+const SHORTEST_RUN: usize = 32;
+
+/// [`zip`] where elements of a run are neighbours, or one number on the right.
+#[allow(clippy::too_many_arguments)] // as above
+fn zip_runs<O: Element, C: Element>(
+    out: &mut [O],
+    joint: &Joint<2>,
+    x: &[C],
+    y: &[C],
+    numbers: &[f64],
+    f: Block<C, O::Compute>,
+    by_number: Option<NumberBlock<C, O::Compute>>,
+    par: &Par,
+) {
+    let inner = joint.inner;
+    let size = if inner < GRAIN { GRAIN.next_multiple_of(inner) } else { GRAIN };
+    par.chunks_mut(out, size, |block, part| {
+        let part = O::direct_mut(part).expect("direct, as found above");
+        let (first, end) = (block * size, block * size + part.len());
+        joint.for_runs(first / inner..end.div_ceil(inner), |run, [a, b]| {
+            let (from, until) = (first.max(run * inner), end.min((run + 1) * inner));
+            let (out, skipped) = (&mut part[from - first..until - first], from - run * inner);
+            let x = &x[a + skipped..][..out.len()];
+            match by_number {
+                Some(f) => f(out, x, y[b], numbers),
+                None => f(out, x, &y[b + skipped..][..out.len()], numbers),
+            }
+        });
     });
 }
 

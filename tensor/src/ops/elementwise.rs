@@ -1,9 +1,5 @@
 //! What all elementwise operations share: the loops of an operation by element type, and the way from a call to them.
 
-use std::borrow::Cow;
-
-use smallvec::SmallVec;
-
 use crate::dispatch::{Call, Outputs};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,8 +8,8 @@ use crate::kernels::divide;
 use crate::kernels::map::{self, UnaryBody, UnaryIntBody};
 use crate::kernels::zip::{self, BinaryBody, BinaryIntBody, CompareBody, Side};
 use crate::layout::Layout;
+use crate::ops::memory_order::{common_order, in_order, ordered, shape_in_order};
 use crate::par::Par;
-use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::AnyTensor;
 
@@ -102,46 +98,6 @@ pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) ->
         }
     });
     Ok(ordered(storage, shape, &order, dtype).into())
-}
-
-/// Axes in the order in which elements lie, where that is not their own.
-type Order = Option<SmallVec<[usize; 4]>>;
-
-/// The order in which all operands that are not repeated lie, by which both they and the result are gone through as memory
-/// is quickest with. Where operands disagree it is that of one that lies row-major, or that of the first.
-fn common_order<const N: usize>(shape: &Shape, operands: [&AnyTensor; N]) -> Order {
-    let layouts = || operands.iter().map(|t| t.layout()).filter(|layout| layout.shape() == shape);
-    if layouts().any(Layout::is_dense) {
-        return None;
-    }
-    let mut orders = layouts().filter(|layout| !layout.repeats()).map(Layout::memory_order);
-    let first = orders.next()??;
-    orders.all(|order| order.is_some()).then_some(first)
-}
-
-/// The layout of an operand that broadcasts to `shape`, with its axes in this order.
-fn in_order<'a>(x: &'a AnyTensor, shape: &Shape, order: &Order) -> Cow<'a, Layout> {
-    match order {
-        None => Cow::Borrowed(x.layout()),
-        Some(order) => Cow::Owned(x.layout().broadcast_to(shape).permute(order)),
-    }
-}
-
-/// A shape with its axes in this order.
-fn shape_in_order<'a>(shape: &'a Shape, order: &Order) -> Cow<'a, Shape> {
-    match order {
-        None => Cow::Borrowed(shape),
-        Some(order) => Cow::Owned(order.iter().map(|&axis| shape[axis]).collect()),
-    }
-}
-
-/// A result whose elements lie in this order.
-fn ordered(storage: Storage, shape: Shape, order: &Order, dtype: DType) -> AnyTensor {
-    let layout = match order {
-        None => Layout::dense(shape),
-        Some(order) => Layout::dense_in_order(&shape, order),
-    };
-    AnyTensor::new(storage, layout, dtype)
 }
 
 /// The loops of an operation of two operands, by element type; `O` is `T` or `u8` for truth values.

@@ -25,6 +25,7 @@ mod loss;
 mod lstm;
 mod masked;
 mod matmul;
+mod memory_order;
 mod operators;
 mod order;
 mod pad;

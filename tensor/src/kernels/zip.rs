@@ -1,5 +1,7 @@
 //! The zip family: two operands that broadcast, element by element.
 
+use std::marker::PhantomData;
+
 use crate::dtype::Element;
 use crate::kernels::accumulate;
 use crate::kernels::compute::{narrow, widen};
@@ -35,71 +37,119 @@ pub trait CompareBody: 'static {
     fn eval_int<W: Whole>(x: W, y: W) -> bool;
 }
 
-/// A loop over dense elements: `out[i] = f(x[i], y[i])`. The last argument holds the numbers of the call.
-pub type Block<T, O> = fn(&mut [O], &[T], &[T], &[f64]);
+/// How rows of elements lie that are combined by one call: dense in the result, and in the operands so far apart.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    length: usize,
+    steps: [usize; 2],
+}
 
-/// The dense loop of a body, at the level of this machine.
-pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], numbers: &[f64]) {
-    struct Run<'a, B, T>(&'a mut [T], &'a [T], &'a [T], &'a [f64], std::marker::PhantomData<B>);
+impl Rows {
+    /// A single row.
+    pub(super) fn one(length: usize) -> Rows {
+        Rows { length, steps: [0; 2] }
+    }
+
+    /// The rows of a result and of its operands.
+    #[inline(always)]
+    pub fn pairs<'a, O, T>(
+        self,
+        out: &'a mut [O],
+        x: &'a [T],
+        y: &'a [T],
+    ) -> impl Iterator<Item = (&'a mut [O], &'a [T], &'a [T])> {
+        self.with_numbers(out, x, y).map(move |(out, x, y)| (out, x, &y[..self.length]))
+    }
+
+    /// The rows of a result and of its first operand, each with the second one from the row's number on.
+    #[inline(always)]
+    fn with_numbers<'a, O, T>(
+        self,
+        out: &'a mut [O],
+        x: &'a [T],
+        y: &'a [T],
+    ) -> impl Iterator<Item = (&'a mut [O], &'a [T], &'a [T])> {
+        let rows = out.chunks_mut(self.length).enumerate();
+        rows.map(move |(r, out)| (out, &x[r * self.steps[0]..][..self.length], &y[r * self.steps[1]..]))
+    }
+}
+
+/// A loop over rows: `out[i] = f(x[i], y[i])`. The last argument holds the numbers of the call.
+pub type Block<T, O> = fn(&mut [O], &[T], &[T], Rows, &[f64]);
+
+/// The loop of a body, at the level of this machine.
+pub fn block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], rows: Rows, numbers: &[f64]) {
+    struct Run<'a, B, T>(&'a mut [T], [&'a [T]; 2], Rows, &'a [f64], PhantomData<B>);
     impl<B: BinaryBody, T: Precise> Loop for Run<'_, B, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            let numbers = apart(self.3);
-            for ((o, &x), &y) in self.0.iter_mut().zip(self.1).zip(self.2) {
-                *o = B::eval(Lane::<T, I>::new(x), Lane::new(y), &numbers).0;
+            let Run(out, [x, y], rows, numbers, _) = self;
+            let numbers = apart(numbers);
+            for (out, x, y) in rows.pairs(out, x, y) {
+                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *o = B::eval(Lane::<T, I>::new(x), Lane::new(y), &numbers).0;
+                }
             }
         }
     }
-    let run = Run::<B, T>(out, x, y, numbers, std::marker::PhantomData);
+    let run = Run::<B, T>(out, [x, y], rows, numbers, PhantomData);
     if const { size_of::<T>() == size_of::<f64>() && !B::LONG } { simd::run_narrow(run) } else { simd::run(run) }
 }
 
-/// A loop over dense elements and a number: `out[i] = f(x[i], y)`.
-pub type NumberBlock<T, O> = fn(&mut [O], &[T], T, &[f64]);
-
-/// The loop of a body with a number on the right.
-pub fn number_block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: T, numbers: &[f64]) {
-    struct Run<'a, B, T>(&'a mut [T], &'a [T], T, &'a [f64], std::marker::PhantomData<B>);
+/// The loop of a body with a number on the right, for each row one: `out[i] = f(x[i], y)`.
+pub fn number_block<B: BinaryBody, T: Precise>(out: &mut [T], x: &[T], y: &[T], rows: Rows, numbers: &[f64]) {
+    struct Run<'a, B, T>(&'a mut [T], [&'a [T]; 2], Rows, &'a [f64], PhantomData<B>);
     impl<B: BinaryBody, T: Precise> Loop for Run<'_, B, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            let (y, numbers) = (Lane::<T, I>::new(self.2), apart(self.3));
-            for (o, &x) in self.0.iter_mut().zip(self.1) {
-                *o = B::eval(Lane::new(x), y, &numbers).0;
+            let Run(out, [x, y], rows, numbers, _) = self;
+            let numbers = apart(numbers);
+            for (out, x, y) in rows.with_numbers(out, x, y) {
+                let y = Lane::<T, I>::new(y[0]);
+                for (o, &x) in out.iter_mut().zip(x) {
+                    *o = B::eval(Lane::new(x), y, &numbers).0;
+                }
             }
         }
     }
-    simd::run_narrow(Run::<B, T>(out, x, y, numbers, std::marker::PhantomData));
+    simd::run_narrow(Run::<B, T>(out, [x, y], rows, numbers, PhantomData));
 }
 
-/// The dense loop of an integer body.
-pub fn int_block<B: BinaryIntBody, W: Whole>(out: &mut [W], x: &[W], y: &[W], _: &[f64]) {
-    for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-        *o = B::eval(x, y);
+/// The loop of an integer body.
+pub fn int_block<B: BinaryIntBody, W: Whole>(out: &mut [W], x: &[W], y: &[W], rows: Rows, _: &[f64]) {
+    for (out, x, y) in rows.pairs(out, x, y) {
+        for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+            *o = B::eval(x, y);
+        }
     }
 }
 
-/// The dense loop of a comparison of floats.
-pub fn compare_block<B: CompareBody, T: Precise>(out: &mut [u8], x: &[T], y: &[T], _: &[f64]) {
-    struct Run<'a, B, T>(&'a mut [u8], &'a [T], &'a [T], std::marker::PhantomData<B>);
+/// The loop of a comparison of floats.
+pub fn compare_block<B: CompareBody, T: Precise>(out: &mut [u8], x: &[T], y: &[T], rows: Rows, _: &[f64]) {
+    struct Run<'a, B, T>(&'a mut [u8], [&'a [T]; 2], Rows, PhantomData<B>);
     impl<B: CompareBody, T: Precise> Loop for Run<'_, B, T> {
         type Output = ();
         #[inline(always)]
         fn run<I: Isa>(self) {
-            for ((o, &x), &y) in self.0.iter_mut().zip(self.1).zip(self.2) {
-                *o = B::eval(Lane::<T, I>::new(x), Lane::new(y)).byte();
+            let Run(out, [x, y], rows, _) = self;
+            for (out, x, y) in rows.pairs(out, x, y) {
+                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *o = B::eval(Lane::<T, I>::new(x), Lane::new(y)).byte();
+                }
             }
         }
     }
-    simd::run_narrow(Run::<B, T>(out, x, y, std::marker::PhantomData));
+    simd::run_narrow(Run::<B, T>(out, [x, y], rows, PhantomData));
 }
 
-/// The dense loop of a comparison of integers.
-pub fn compare_int_block<B: CompareBody, W: Whole>(out: &mut [u8], x: &[W], y: &[W], _: &[f64]) {
-    for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-        *o = B::eval_int(x, y) as u8;
+/// The loop of a comparison of integers.
+pub fn compare_int_block<B: CompareBody, W: Whole>(out: &mut [u8], x: &[W], y: &[W], rows: Rows, _: &[f64]) {
+    for (out, x, y) in rows.pairs(out, x, y) {
+        for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+            *o = B::eval_int(x, y) as u8;
+        }
     }
 }
 
@@ -115,7 +165,7 @@ pub fn zip<T: Element, O: Element>(
     y_layout: &Layout,
     numbers: &[f64],
     f: Block<T::Compute, O::Compute>,
-    by_number: Option<NumberBlock<T::Compute, O::Compute>>,
+    by_number: Option<Block<T::Compute, O::Compute>>,
     par: &Par,
 ) {
     if out.is_empty() {
@@ -129,11 +179,13 @@ pub fn zip<T: Element, O: Element>(
         let (x, y) = (T::direct(&x[a]).expect("direct, as found above"), T::direct(&y[b]).expect("as found above"));
         // Also to hand a loop over takes its time.
         if out.len() <= GRAIN {
-            return f(O::direct_mut(out).expect("direct, as found above"), x, y, numbers);
+            let one = Rows::one(out.len());
+            return f(O::direct_mut(out).expect("direct, as found above"), x, y, one, numbers);
         }
         par.chunks_mut(out, GRAIN, |i, part| {
             let (x, y) = (&x[i * GRAIN..][..part.len()], &y[i * GRAIN..][..part.len()]);
-            f(O::direct_mut(part).expect("direct, as found above"), x, y, numbers);
+            let one = Rows::one(part.len());
+            f(O::direct_mut(part).expect("direct, as found above"), x, y, one, numbers);
         });
         return;
     }
@@ -183,8 +235,8 @@ pub fn zip<T: Element, O: Element>(
                 let (start, n) = (block * size + j * unit + k * stretch, out.len());
                 let x = x_scratch.get(&xs, start, n);
                 let mut apply = |out: &mut [O::Compute]| match by_number.zip(ys.number(start, n)) {
-                    Some((f, y)) => f(out, x, y.up(), numbers),
-                    None => f(out, x, y_scratch.get(&ys, start, n), numbers),
+                    Some((f, y)) => f(out, x, &[y.up()], Rows::one(n), numbers),
+                    None => f(out, x, y_scratch.get(&ys, start, n), Rows::one(n), numbers),
                 };
                 match O::direct_mut(out) {
                     Some(out) => apply(out),
@@ -211,23 +263,33 @@ fn zip_runs<O: Element, C: Element>(
     y: &[C],
     numbers: &[f64],
     f: Block<C, O::Compute>,
-    by_number: Option<NumberBlock<C, O::Compute>>,
+    by_number: Option<Block<C, O::Compute>>,
     par: &Par,
 ) {
     let inner = joint.inner;
     let size = if inner < GRAIN { GRAIN.next_multiple_of(inner) } else { GRAIN };
+    let (count, steps) = match joint.last_outer() {
+        Some((count, steps)) if steps.iter().all(|&step| step >= 0) => (count, steps.map(isize::unsigned_abs)),
+        _ => (1, [0; 2]),
+    };
     par.chunks_mut(out, size, |block, part| {
         let part = O::direct_mut(part).expect("direct, as found above");
-        let (first, end) = (block * size, block * size + part.len());
-        joint.for_runs(first / inner..end.div_ceil(inner), |run, [a, b]| {
-            let (from, until) = (first.max(run * inner), end.min((run + 1) * inner));
-            let (out, skipped) = (&mut part[from - first..until - first], from - run * inner);
-            let x = &x[a + skipped..][..out.len()];
+        let mut done = 0;
+        while done < part.len() {
+            let (run, skipped) = ((block * size + done) / inner, (block * size + done) % inner);
+            let (left, [a, b]) = (part.len() - done, joint.run_start(run));
+            let (rows, length) = match skipped {
+                0 if left >= inner => ((left / inner).min(count - run % count), inner),
+                _ => (1, left.min(inner - skipped)),
+            };
+            let out = &mut part[done..done + rows * length];
+            let (x, rows) = (&x[a + skipped..], Rows { length, steps });
             match by_number {
-                Some(f) => f(out, x, y[b], numbers),
-                None => f(out, x, &y[b + skipped..][..out.len()], numbers),
+                Some(f) => f(out, x, &y[b..], rows, numbers),
+                None => f(out, x, &y[b + skipped..], rows, numbers),
             }
-        });
+            done += out.len();
+        }
     });
 }
 
@@ -270,8 +332,8 @@ pub fn zip_in_place<T: Element>(
             up.resize(n);
             widen(&mut up, own);
             let apply = |out: &mut [T::Compute]| match side {
-                Side::Lhs => f(out, &up, y, numbers),
-                Side::Rhs => f(out, y, &up, numbers),
+                Side::Lhs => f(out, &up, y, Rows::one(n), numbers),
+                Side::Rhs => f(out, y, &up, Rows::one(n), numbers),
             };
             match T::direct_mut(own) {
                 Some(own) => apply(own),
@@ -307,7 +369,7 @@ pub fn sum<T: Element>(
         for start in (block * GRAIN..end).step_by(BLOCK) {
             let len = BLOCK.min(end - start);
             let (x, y) = (x_scratch.get(&xs, start, len), y_scratch.get(&ys, start, len));
-            f(&mut terms[..len], x, y, numbers);
+            f(&mut terms[..len], x, y, Rows::one(len), numbers);
             total += sum_wide(&terms[..len]);
         }
         total

@@ -112,8 +112,8 @@ pub(crate) struct ZipTable {
 }
 
 struct NumberTable {
-    f32: zip::NumberBlock<f32, f32>,
-    f64: zip::NumberBlock<f64, f64>,
+    f32: zip::Block<f32, f32>,
+    f64: zip::Block<f64, f64>,
 }
 
 struct IntZipTable {
@@ -185,7 +185,7 @@ trait PickZip<T, O> {
     fn pick(&self) -> Option<zip::Block<T, O>>;
 
     /// That with a number on the right.
-    fn pick_by_number(&self) -> Option<zip::NumberBlock<T, O>> {
+    fn pick_by_number(&self) -> Option<zip::Block<T, O>> {
         None
     }
 }
@@ -193,7 +193,7 @@ macro_rules! pick_zip {
     (float $($t:ident)*) => {$(
         impl PickZip<$t, $t> for ZipTable {
             fn pick(&self) -> Option<zip::Block<$t, $t>> { Some(self.$t) }
-            fn pick_by_number(&self) -> Option<zip::NumberBlock<$t, $t>> { self.by_number.as_ref().map(|t| t.$t) }
+            fn pick_by_number(&self) -> Option<zip::Block<$t, $t>> { self.by_number.as_ref().map(|t| t.$t) }
         }
     )*};
     (int $($t:ident)*) => {$(

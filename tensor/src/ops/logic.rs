@@ -43,7 +43,11 @@ macro_rules! logic {
                     y.storage().slice(),
                     y.layout(),
                     &[],
-                    |out, x, y, _| out.iter_mut().zip(x).zip(y).for_each(|((o, &$x), &$y)| *o = $eval),
+                    |out, x, y, rows, _| {
+                        for (out, x, y) in rows.pairs(out, x, y) {
+                            out.iter_mut().zip(x).zip(y).for_each(|((o, &$x), &$y)| *o = $eval);
+                        }
+                    },
                     None,
                     &Par::of(n),
                 );

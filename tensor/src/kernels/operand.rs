@@ -16,7 +16,7 @@ use crate::shape::Shape;
 const STRETCH: usize = 1024;
 
 /// Elements at a time of what need not be brought there.
-pub(super) const LONG_STRETCH: usize = 4096;
+const LONG_STRETCH: usize = 4096;
 
 /// Shorter runs are loaded several at a time.
 const SHORTEST_RUN: usize = 256;
@@ -91,10 +91,14 @@ impl<'a, T: Element> Operand<'a, T> {
         matches!(self.order, Order::Runs) && self.joint.inner_strides[0] == 0 && self.joint.inner >= SHORTEST_RUN
     }
 
-    /// Whether elements of a run are neighbours, and in the precision that kernels compute in, or all runs are one.
-    pub(super) fn is_read_in_place(&self) -> bool {
-        let periodic = matches!(self.order, Order::Periods(_));
-        (periodic || self.joint.inner_strides[0] == 1) && T::direct(self.x).is_some()
+    /// Whether all runs are one.
+    pub(super) fn is_periodic(&self) -> bool {
+        matches!(self.order, Order::Periods(_))
+    }
+
+    /// Whether elements of a run are neighbours, and in the precision that kernels compute in.
+    fn is_read_in_place(&self) -> bool {
+        self.joint.inner_strides[0] == 1 && T::direct(self.x).is_some()
     }
 
     /// The matrices, where the operand lies as large ones that are transposed.
@@ -166,11 +170,6 @@ impl<'a, T: Element> Operand<'a, T> {
             Order::Periods(_) => Some(start % self.joint.inner),
             _ => self.repeated(start, n),
         }
-    }
-
-    /// The one element that a stretch consists of, where it does.
-    pub(super) fn number(&self, start: usize, n: usize) -> Option<T> {
-        self.repeated(start, n).map(|place| self.x[place])
     }
 
     /// Writes to `out` the elements from number `start` on.

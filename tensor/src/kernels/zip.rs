@@ -8,7 +8,7 @@ use crate::kernels::compute::{narrow, widen};
 use crate::kernels::copy::gather_par;
 use crate::kernels::map::{BLOCK, apart};
 use crate::kernels::number::{Lane, Mask, Precise, Real, Whole};
-use crate::kernels::operand::{LONG_STRETCH, Operand, Scratch, Stretch};
+use crate::kernels::operand::{Operand, Scratch, Stretch};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par};
@@ -195,11 +195,12 @@ pub fn zip<T: Element, O: Element>(
         [1, 0] => by_number.map(Some),
         _ => None,
     };
-    if let Some(by_number) = by_runs.filter(|_| direct && joint.inner >= SHORTEST_RUN) {
+    let (xs, ys) = (Operand::new(x, x_layout, shape), Operand::new(y, y_layout, shape));
+    let short = joint.inner < SHORTEST_PERIOD && (xs.is_periodic() || ys.is_periodic());
+    if let Some(by_number) = by_runs.filter(|_| direct && !short) {
         let [x, y] = [x, y].map(|x| T::direct(x).expect("direct, as found above"));
         return zip_runs(out, &joint, x, y, numbers, f, by_number, par);
     }
-    let (xs, ys) = (Operand::new(x, x_layout, shape), Operand::new(y, y_layout, shape));
     let [x_stretch, y_stretch] = match [&xs, &ys].map(Operand::stretch) {
         [Some(x), Some(y)] => [x, y],
         [x_stretch, _] => {
@@ -213,11 +214,8 @@ pub fn zip<T: Element, O: Element>(
             return zip(out, shape, x, x_layout, &copy, &dense, numbers, f, by_number, par);
         }
     };
-    // A dense operand has no need of its own, and what is not brought anywhere may be longer.
-    let long = |operand: &Operand<'_, T>, stretch: usize| operand.unit().clamp(stretch, LONG_STRETCH.max(stretch));
+    // A dense operand has no need of its own.
     let stretch = match [xs.is_dense(), ys.is_dense()] {
-        [true, _] if ys.is_read_in_place() || by_number.is_some() && ys.repeats() => long(&ys, y_stretch),
-        [_, true] if xs.is_read_in_place() => long(&xs, x_stretch),
         [true, _] => y_stretch,
         [_, true] => x_stretch,
         _ => x_stretch.max(y_stretch),
@@ -234,10 +232,7 @@ pub fn zip<T: Element, O: Element>(
             for (k, out) in part.chunks_mut(stretch).enumerate() {
                 let (start, n) = (block * size + j * unit + k * stretch, out.len());
                 let x = x_scratch.get(&xs, start, n);
-                let mut apply = |out: &mut [O::Compute]| match by_number.zip(ys.number(start, n)) {
-                    Some((f, y)) => f(out, x, &[y.up()], Rows::one(n), numbers),
-                    None => f(out, x, y_scratch.get(&ys, start, n), Rows::one(n), numbers),
-                };
+                let mut apply = |out: &mut [O::Compute]| f(out, x, y_scratch.get(&ys, start, n), Rows::one(n), numbers);
                 match O::direct_mut(out) {
                     Some(out) => apply(out),
                     None => {
@@ -251,8 +246,8 @@ pub fn zip<T: Element, O: Element>(
     });
 }
 
-/// Shorter runs are brought together first: to call a loop takes as long as some elements.
-const SHORTEST_RUN: usize = 32;
+/// A shorter run that is the same for all rows is written several times one after the other first, so that rows are long.
+const SHORTEST_PERIOD: usize = 32;
 
 /// [`zip`] where elements of a run are neighbours, or one number on the right.
 #[allow(clippy::too_many_arguments)] // as above

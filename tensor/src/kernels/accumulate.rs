@@ -2,10 +2,11 @@
 //! sums of powers, counts.
 
 use crate::dtype::Element;
-use crate::kernels::copy::{columns_as_rows, strided_run};
+use crate::kernels::copy::columns_as_rows;
 use crate::kernels::elementary;
 use crate::kernels::map::BLOCK;
 use crate::kernels::number::{Lane, Precise, Real};
+use crate::kernels::pane::strided_run;
 use crate::kernels::reduce::Lanes;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::layout::Layout;

@@ -4,7 +4,7 @@ use crate::dtype::{DType, Element};
 use crate::kernels::compute::{narrow, widen};
 use crate::kernels::map::BLOCK;
 use crate::kernels::operand::{Operand, Stretch};
-use crate::kernels::pane::{Combine, Pane};
+use crate::kernels::pane::{Combine, Pane, strided_run};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::transpose::{self, SIDE};
 use crate::layout::{Cut, Joint, Layout};
@@ -82,20 +82,6 @@ pub(super) fn columns_as_rows<T: Copy, const R: usize, const C: usize>(from: &[[
 pub fn add_at<T: Element>(out: &mut [T], target: &Layout, x: &[T], layout: &Layout) {
     let joint = Joint::new(target.shape(), [target, layout]);
     joint.for_elements(0..target.elements(), |_, [to, from]| out[to] = out[to].plus(x[from]));
-}
-
-/// Copies `out.len()` elements `x[at], x[at + step], ..`.
-#[inline]
-pub fn strided_run<T: Copy>(out: &mut [T], x: &[T], at: usize, step: isize) {
-    match step {
-        1 => out.copy_from_slice(&x[at..][..out.len()]),
-        0 => out.fill(x[at]),
-        _ => {
-            for (i, o) in out.iter_mut().enumerate() {
-                *o = x[(at as isize + i as isize * step) as usize];
-            }
-        }
-    }
 }
 
 /// Combines the elements that `layout` names with those of a region of the dense `out`, which has shape `shape`, at the

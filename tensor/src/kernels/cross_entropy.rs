@@ -1,8 +1,8 @@
 //! Cross entropy against class numbers: row by row along one axis, in any layout, from logits or from log-probabilities.
 
 use crate::dtype::Element;
-use crate::kernels::copy;
 use crate::kernels::number::Precise;
+use crate::kernels::pane::strided_run;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::softmax::{self, Rows, exponentials, for_rows, log_sum, rows_in_compute};
 use crate::layout::Layout;
@@ -67,7 +67,7 @@ where
         let first = block * per_block;
         rows.joint.for_elements(first..first + part.len(), |r, [at]| {
             let Some(label) = classes.labels[r] else { return };
-            copy::strided_run(&mut row, x, at, rows.step);
+            strided_run(&mut row, x, at, rows.step);
             part[r - first] = rows_in_compute(&mut row, &mut up, |row| {
                 let zero = T::Compute::from_f64(0.0);
                 let (max, log_sum) = if logits { log_sum(row) } else { (zero, zero) };

@@ -3,8 +3,8 @@
 //! Indices come dense and checked (see [`outside`]).
 
 use crate::dtype::Element;
-use crate::kernels::copy::strided_run;
 use crate::kernels::pane::copy_run;
+use crate::kernels::pane::strided_run;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::vector::prefetch_run;
 use crate::layout::{Joint, Layout};

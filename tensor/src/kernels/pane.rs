@@ -36,6 +36,16 @@ pub fn put<T: Element>(out: &mut [T], x: &[T], pane: Pane) {
     }
 }
 
+/// Copies `out.len()` elements `x[at], x[at + step], ..`.
+#[inline]
+pub fn strided_run<T: Element>(out: &mut [T], x: &[T], at: usize, step: isize) {
+    match step {
+        1 => out.copy_from_slice(&x[at..][..out.len()]),
+        _ if out.is_empty() => {}
+        _ => put(out, x, Pane { at: [0, at], rows: 1, row_steps: [0; 2], width: out.len(), steps: [1, step] }),
+    }
+}
+
 /// The loop `out = out + x`.
 pub fn add<T: Element>(out: &mut [T], x: &[T], pane: Pane) {
     simd::run_narrow(Add { out, x, pane: pane.forward() });

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use crate::dtype::Element;
 use crate::kernels::compute::{narrow, widen};
-use crate::kernels::copy::{gather_par, strided_run};
+use crate::kernels::copy::gather_par;
 use crate::kernels::fold::Fold;
 use crate::kernels::map::BLOCK;
+use crate::kernels::pane::strided_run;
 use crate::kernels::scratch::Scratch;
 use crate::layout::{Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
@@ -27,6 +28,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub(super) fn new(layout: &Layout, kept: usize) -> Lanes {
+        let layout = folded_in_order(layout, kept);
         let (shape, strides) = (layout.shape(), layout.strides());
         let results = Layout::strided(shape[..kept].into(), strides[..kept].into(), layout.offset());
         let rest = Layout::strided(shape[kept..].into(), strides[kept..].into(), 0);
@@ -57,7 +59,6 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         out.fill(T::down(f.start));
         return;
     }
-    let layout = &*folded_in_order(layout, kept);
     if kept > 0
         && let Some((once, results)) = alike(layout, kept)
     {

@@ -7,6 +7,7 @@ use crate::kernels::compute::{in_compute, narrow, widen};
 use crate::kernels::fold::{self, Max};
 use crate::kernels::lanes::{self, LANES, settled};
 use crate::kernels::number::{Lane, Precise, Real};
+use crate::kernels::pane::strided_run;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::transpose::{rows_aside, rows_back};
 use crate::kernels::{copy, elementary};
@@ -401,7 +402,7 @@ pub(super) fn for_rows<T>(
         for (i, part) in part.chunks_mut(together * n).enumerate() {
             let first = first + i * together;
             rows.joint.for_elements(first..first + part.len() / n, |r, [at]| {
-                copy::strided_run(&mut part[(r - first) * n..][..n], x, at, rows.step);
+                strided_run(&mut part[(r - first) * n..][..n], x, at, rows.step);
             });
             rows_in_compute(part, &mut up, |rows| f(first, rows));
         }

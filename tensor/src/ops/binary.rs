@@ -417,6 +417,7 @@ binary! {
     maximum / try_maximum = MAXIMUM {
         eval: |x, y| x.max(y),
         int: |x, y| x.max(y),
+        loops: commuting,
         lhs: [lhs, rhs] |g| g * share(lhs, rhs),
         rhs: [lhs, rhs] |g| g * share(rhs, lhs),
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [(1.0, 1.0) => [0.5, 0.5]],
@@ -435,6 +436,7 @@ binary! {
     minimum / try_minimum = MINIMUM {
         eval: |x, y| x.min(y),
         int: |x, y| x.min(y),
+        loops: commuting,
         lhs: [lhs, rhs] |g| g * share(rhs, lhs),
         rhs: [lhs, rhs] |g| g * share(lhs, rhs),
         domain: (-3.0 to 3.0, -3.0 to 3.0), specials: [(1.0, 1.0) => [0.5, 0.5]],

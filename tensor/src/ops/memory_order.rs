@@ -14,16 +14,22 @@ use crate::tensor::AnyTensor;
 /// Axes in the order in which elements lie, where that is not their own.
 pub(super) type Order = Option<SmallVec<[usize; 4]>>;
 
-/// The order in which all operands that are not repeated lie, by which both they and the result are gone through as memory
-/// is quickest with. Where operands disagree it is that of one that lies row-major, or that of the first.
+/// The order in which the operands of the most elements lie, by which all operands and the result are gone through as
+/// memory is quickest with. Where they disagree it is that of one that lies row-major, or that of the first.
 pub(super) fn common_order<const N: usize>(shape: &Shape, operands: [&AnyTensor; N]) -> Order {
-    let layouts = || operands.iter().map(|t| t.layout()).filter(|layout| layout.shape() == shape);
+    let most = operands.iter().map(|t| t.elements()).max()?;
+    let layouts = || operands.iter().map(|t| t.layout()).filter(|layout| layout.elements() == most);
     if layouts().any(Layout::is_dense) {
         return None;
     }
     let mut orders = layouts().filter(|layout| !layout.repeats()).map(Layout::memory_order);
     let first = orders.next()??;
-    orders.all(|order| order.is_some()).then_some(first)
+    if !orders.all(|order| order.is_some()) {
+        return None;
+    }
+    // Axes that it has not come first.
+    let lead = shape.rank() - first.len();
+    Some((0..lead).chain(first.into_iter().map(|axis| axis + lead)).collect())
 }
 
 /// The layout of an operand that broadcasts to `shape`, with its axes in this order.

@@ -1,6 +1,6 @@
 //! The reduce family: many elements to one, along any axes.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::dtype::Element;
 use crate::kernels::compute::{narrow, widen};
@@ -28,11 +28,9 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub(super) fn new(layout: &Layout, kept: usize) -> Lanes {
-        let layout = folded_in_order(layout, kept);
         let (shape, strides) = (layout.shape(), layout.strides());
         let results = Layout::strided(shape[..kept].into(), strides[..kept].into(), layout.offset());
-        let rest = Layout::strided(shape[kept..].into(), strides[kept..].into(), 0);
-        let inner = Joint::new(rest.shape(), [&rest]);
+        let inner = folded(layout, kept);
         let mut starts = Vec::with_capacity(inner.runs());
         inner.for_runs(0..inner.runs(), |_, [at]| starts.push(at as isize));
         Lanes {
@@ -75,23 +73,37 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         reduce(&mut folded, x, &parts, rest.shape().rank(), f, par);
         return reduce(out, &folded, &rest, kept, f, par);
     }
+    if let Some((sorted, order)) = in_memory_order(layout, 0..kept) {
+        let mut results = Scratch::<T>::new(out.len());
+        reduce(&mut results, x, &sorted, kept, f, par);
+        let shape = &layout.shape()[..kept];
+        return gather_par(out, &results, &Layout::dense_in_order(&shape.into(), &order[..kept]), par);
+    }
     let lanes = Lanes::new(layout, kept);
     if lanes.are_columns() { fold_columns(out, x, &lanes, f, par) } else { fold_runs(out, x, &lanes, f, par) }
 }
 
-/// The layout with its folded axes in the order of memory.
-fn folded_in_order(layout: &Layout, kept: usize) -> Cow<'_, Layout> {
-    if layout.is_dense() {
-        return Cow::Borrowed(layout);
-    }
+/// The layout with the axes in `which` in the order of memory, and that order, where it is not the one they have.
+fn in_memory_order(layout: &Layout, which: Range<usize>) -> Option<(Layout, Vec<usize>)> {
     let (shape, strides) = (layout.shape(), layout.strides());
     let place = |&axis: &usize| std::cmp::Reverse(strides[axis].unsigned_abs());
-    if (kept..shape.rank()).filter(|&axis| shape[axis] > 1).is_sorted_by_key(|axis| place(&axis)) {
-        return Cow::Borrowed(layout);
+    if which.clone().filter(|&axis| shape[axis] > 1).is_sorted_by_key(|axis| place(&axis)) {
+        return None;
     }
     let mut order: Vec<usize> = (0..shape.rank()).collect();
-    order[kept..].sort_by_key(place);
-    Cow::Owned(layout.permute(&order))
+    order[which].sort_by_key(place);
+    Some((layout.permute(&order), order))
+}
+
+/// The runs of the folded axes: in the order of memory, unless that makes them shorter.
+fn folded(layout: &Layout, kept: usize) -> Joint<1> {
+    let runs = |layout: &Layout| {
+        let rest = Layout::strided(layout.shape()[kept..].into(), layout.strides()[kept..].into(), 0);
+        Joint::new(rest.shape(), [&rest])
+    };
+    let given = runs(layout);
+    let sorted = in_memory_order(layout, kept..layout.shape().rank()).map(|(layout, _)| runs(&layout));
+    sorted.filter(|sorted| sorted.inner >= given.inner).unwrap_or(given)
 }
 
 /// Elements that lie together from which on they are folded first.

@@ -207,15 +207,19 @@ where
     let turned = after == 1;
     let (groups, lanes) = if turned { (1, before) } else { (before, after) };
     let stretches = lanes.div_ceil(W);
-    let count = groups * stretches;
+    // Groups of few lanes fill a tile together.
+    let beside = if turned { 1 } else { (W / lanes).max(1) };
+    let count = groups.div_ceil(beside) * stretches;
     let together = (SHARE / (n * W)).max(1);
     let shared = SharedMut::new(out);
     let scratch = || [(); N].map(|()| vec![[T::Compute::default(); W]; n]);
     par.for_each_with(count.div_ceil(together), scratch, |scratch, block| {
         for tile in block * together..count.min((block + 1) * together) {
             let from = tile % stretches * W;
+            let group = tile / stretches * beside;
             let place = Place {
-                first: if turned { from * n } else { tile / stretches * n * after + from },
+                first: if turned { from * n } else { group * n * after + from },
+                groups: beside.min(groups - group),
                 lanes: W.min(lanes - from),
                 stride: if turned { None } else { Some(after) },
             };
@@ -228,13 +232,27 @@ where
     });
 }
 
-/// Where the lanes of a tile lie: elements of a lane are `stride` apart and lanes lie side by side, or it is the other
-/// way round.
+/// Where the lanes of a tile lie: elements of a lane are `stride` apart, and lanes lie side by side in groups one after the
+/// other, or it is the other way round.
 #[derive(Clone, Copy)]
 struct Place {
     first: usize,
+    groups: usize,
+    /// Lanes of a group.
     lanes: usize,
     stride: Option<usize>,
+}
+
+impl Place {
+    /// Calls `f` for each row of each group, with its number, its first lane, and the number of its first element.
+    #[inline(always)]
+    fn for_rows(&self, n: usize, stride: usize, mut f: impl FnMut(usize, usize, usize)) {
+        for group in 0..self.groups {
+            for i in 0..n {
+                f(i, group * self.lanes, self.first + (group * n + i) * stride);
+            }
+        }
+    }
 }
 
 /// Brings lanes into a tile.
@@ -248,15 +266,14 @@ impl<T: Element, const W: usize> Loop for Load<'_, T, W> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Load { tile, x, place: Place { first, lanes, stride } } = self;
-        match stride {
-            Some(stride) => {
-                for (i, row) in tile.iter_mut().enumerate() {
-                    let x = &x[first + i * stride..][..lanes];
-                    row.iter_mut().zip(x).for_each(|(t, v)| *t = v.up());
-                }
-            }
-            None => rows_aside(tile, &x[first..][..lanes * tile.len()]),
+        let Load { tile, x, place } = self;
+        let lanes = place.lanes;
+        match place.stride {
+            Some(stride) => place.for_rows(tile.len(), stride, |i, lane, at| {
+                let row = &mut tile[i][lane..][..lanes];
+                row.iter_mut().zip(&x[at..][..lanes]).for_each(|(t, v)| *t = v.up());
+            }),
+            None => rows_aside(tile, &x[place.first..][..lanes * tile.len()]),
         }
     }
 }
@@ -286,16 +303,14 @@ impl<T: Element, const W: usize> Loop for Store<'_, '_, T, W> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Store { out, tile, place: Place { first, lanes, stride } } = self;
-        match stride {
-            Some(stride) => {
-                for (i, row) in tile.iter().enumerate() {
-                    let at = first + i * stride;
-                    // SAFETY: each tile has its own lanes.
-                    let out = unsafe { out.range(at..at + lanes) };
-                    out.iter_mut().zip(row).for_each(|(o, &t)| *o = T::down(t));
-                }
-            }
+        let Store { out, tile, place } = self;
+        let (first, lanes) = (place.first, place.lanes);
+        match place.stride {
+            Some(stride) => place.for_rows(tile.len(), stride, |i, lane, at| {
+                // SAFETY: each tile has its own lanes.
+                let out = unsafe { out.range(at..at + lanes) };
+                out.iter_mut().zip(&tile[i][lane..]).for_each(|(o, &t)| *o = T::down(t));
+            }),
             None => {
                 // SAFETY: each tile has its own rows.
                 rows_back(unsafe { out.range(first..first + lanes * tile.len()) }, tile);

@@ -1,12 +1,16 @@
 //! Reductions in one pass that keep more than a running fold: variance, logarithms of sums of exponentials, norms,
 //! counts.
 
+use smallvec::SmallVec;
+
+use crate::attributes::Attrs;
 use crate::attrs;
 use crate::dispatch::{Call, Gradient, Op, Outputs, Saves, apply, apply1};
 use crate::dtype::{DType, Element, with_dtype};
 use crate::error::{Error, ErrorKind, Result, or_panic};
 use crate::kernels::accumulate::{ExpSum, Moments, NonZero, Powers, accumulate};
 use crate::kind::{Float, Int, Kind};
+use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
 use crate::ops::reduce::{self, Reduction, all_axes, reduced, reduced_count, reduction, with_axes};
 use crate::par::Par;
@@ -163,6 +167,29 @@ fn nonzero(x: &Tensor) -> Tensor {
     x.eq(0.0).where_(&x.ones_like(), x)
 }
 
+/// Neighbours from which on the exponentials of a result are summed by themselves, in one pass.
+const LONG: usize = 64;
+
+/// Results up to which a pass takes longer to begin than they do one by one.
+const FEW: usize = 32;
+
+/// Whether the elements of each result lie in runs of neighbours that are long; the axes from number `kept` on are reduced.
+fn is_in_long_runs(layout: &Layout, kept: usize) -> bool {
+    let (shape, strides) = (layout.shape(), layout.strides());
+    (kept..shape.rank()).any(|axis| strides[axis] == 1 && shape[axis] >= LONG)
+}
+
+/// The logarithms of sums of exponentials pass by pass, each of which is quick in any layout.
+fn in_passes(x: &Tensor, attrs: &Attrs, shape: &Shape) -> Result<Tensor> {
+    let axes: SmallVec<[isize; 4]> = reduced(x.shape(), attrs)?.0.iter().map(|&axis| axis as isize).collect();
+    let largest = x.try_max_keepdim(&axes[..])?;
+    // Infinities are not subtracted: positive ones stay so, and nothing but negative ones is a sum of 0.
+    let shift = largest.isfinite().try_where_(&largest, &largest.zeros_like())?;
+    let sum = x.try_sub(&shift)?.exp().try_sum_keepdim(&axes[..])?;
+    let log = sum.to_dtype(DType::F64).log() + shift.to_dtype(DType::F64);
+    log.to_dtype(x.dtype()).try_reshape(shape)
+}
+
 /// The operation of [`Tensor::logsumexp`].
 pub(crate) static LOGSUMEXP: Op = Op {
     name: "logsumexp",
@@ -171,6 +198,10 @@ pub(crate) static LOGSUMEXP: Op = Op {
         let x = call.input(0);
         demand_float(x.dtype())?;
         let Reduction { layout, kept, shape } = Reduction::of(x, call.attrs())?;
+        let many = shape.elements() > FEW && layout.elements() > 0;
+        if many && x.dtype().size() > 2 && !is_in_long_runs(&layout, kept) {
+            return Ok(in_passes(&call.input(0).to_constant().float()?, call.attrs(), &shape)?.into_any().into());
+        }
         let sums: Vec<ExpSum> = with_dtype!(float x.dtype(), T => {
             accumulate(ExpSum::default(), x.storage().slice::<T>(), &layout, kept, &Par::of(x.elements()))
         });

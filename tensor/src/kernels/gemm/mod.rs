@@ -209,8 +209,12 @@ mod tests {
         c
     }
 
-    /// One row, one column, tiles cut short, several slabs, tasks, and groups of columns; few rows and much on the right.
-    const SIZES: [(usize, usize, usize); 19] = [
+    /// One row, one column, few columns, tiles cut short, several slabs, tasks, and groups of columns; few rows and much on
+    /// the right.
+    const SIZES: [(usize, usize, usize); 22] = [
+        (20, 270, 3),
+        (40, 256, 5),
+        (1, 300, 3),
         (1, 1, 1),
         (4, 4, 4),
         (8, 7, 16),
@@ -291,7 +295,7 @@ mod tests {
 
     #[test]
     fn single_precision_and_integers_are_multiplied_alike() {
-        for (m, k, n) in SIZES.into_iter().take(16) {
+        for (m, k, n) in SIZES.into_iter().take(19) {
             let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
             let want = naive(m, k, n, &a, &b);
             fn of<T: Product>(m: usize, k: usize, n: usize, a: &[f64], b: &[f64]) -> Vec<f64> {

@@ -1,10 +1,11 @@
-//! A product whose result is one row, or a few: each element of the right operand is used so seldom that nothing is
+//! A product whose result is one row, or a few, or few columns: each element of an operand is used so seldom that nothing is
 //! copied, and it is read as memory is quickest with.
 
 use super::{Matrix, Problem};
 use crate::dtype::Element;
 use crate::kernels::elementary::mul_add;
 use crate::kernels::number::Precise;
+use crate::kernels::pane::strided_run;
 use crate::kernels::scratch::Scratch;
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::vector::{Vector, VectorLoop, sum_of_lanes};
@@ -17,12 +18,13 @@ const COLUMNS: usize = 2048;
 const WORK: usize = 1 << 17;
 const TASKS: usize = 16;
 
-/// Columns below which rows are too short to be combined.
+/// Columns below which rows are too short to be combined, and inner products are taken.
 const FEW: usize = 8;
 
-/// Most rows of a result; for more of them than one, the least elements of the right operand, and how much of it is
+/// Most rows, or columns, of a result, and for so few columns the least terms; for more of them than one, the least elements of the right operand, and how much of it is
 /// combined with each row in turn: so much stays in the first cache.
 const MOST: usize = 5;
+const LONG: usize = 256;
 const LARGE: usize = 1 << 16;
 const NEAR_COLUMNS: usize = 512;
 const NEAR_ROWS: usize = 8;
@@ -133,44 +135,84 @@ unsafe fn combine<V: Vector, const R: usize>(
     n
 }
 
-/// The inner product of two runs of equal length.
-struct Dot<'a, T>(&'a [T], &'a [T]);
+/// Adds to each element of `out` the inner product of `a` with a line of `b`; these lie `stride` apart.
+struct Dots<'a, T> {
+    out: &'a mut [T],
+    a: &'a [T],
+    b: &'a [T],
+    stride: usize,
+}
 
-/// Registers of sums that do not wait for each other.
-const SUMS: usize = 4;
-
-impl<T: Precise + std::ops::AddAssign> VectorLoop<T> for Dot<'_, T> {
-    type Output = T;
+impl<T: Precise + std::ops::AddAssign> VectorLoop<T> for Dots<'_, T> {
+    type Output = ();
     #[inline(always)]
-    unsafe fn run<V: Vector<Element = T>>(self) -> T {
-        let (n, a, b) = (self.0.len().min(self.1.len()), self.0.as_ptr(), self.1.as_ptr());
-        // SAFETY: what is loaded lies below `n`.
-        unsafe {
-            let mut sums = [V::splat(T::zero()); SUMS];
-            let mut at = 0;
-            while at + SUMS * V::LANES <= n {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let at = at + i * V::LANES;
-                    *sum = V::load(a.add(at)).mul_add(V::load(b.add(at)), *sum);
+    unsafe fn run<V: Vector<Element = T>>(self) {
+        let Dots { out, a, b, stride } = self;
+        let mut j = 0;
+        while j < out.len() {
+            let (out, b) = (&mut out[j..], &b[j * stride..]);
+            // SAFETY: the instruction set is the caller's promise.
+            j += unsafe {
+                match out.len() {
+                    1 => dots::<V, 1, 4>(out, a, b, stride),
+                    2 | 3 => dots::<V, 2, 4>(out, a, b, stride),
+                    _ => dots::<V, 4, 2>(out, a, b, stride),
                 }
-                at += SUMS * V::LANES;
-            }
-            let mut sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-            while at < n {
-                let width = V::LANES.min(n - at);
-                sum = V::load_first(a.add(at), width).mul_add(V::load_first(b.add(at), width), sum);
-                at += width;
-            }
-            sum_of_lanes(sum)
+            };
         }
     }
+}
+
+/// The first `N` of [`Dots`], each in `S` sums that do not wait for each other; says how many they are.
+///
+/// # Safety
+/// As [`Vector::splat`].
+#[inline(always)]
+unsafe fn dots<V: Vector<Element: std::ops::AddAssign>, const N: usize, const S: usize>(
+    out: &mut [V::Element],
+    a: &[V::Element],
+    b: &[V::Element],
+    stride: usize,
+) -> usize {
+    let n = a.len();
+    let lines: [_; N] = std::array::from_fn(|j| b[j * stride..][..n].as_ptr());
+    let a = a.as_ptr();
+    // SAFETY: what is loaded lies below `n`, which `a` and every line have.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); S]; N];
+        let mut at = 0;
+        while at + S * V::LANES <= n {
+            for s in 0..S {
+                let at = at + s * V::LANES;
+                let a = V::load(a.add(at));
+                for (sums, line) in sums.iter_mut().zip(lines) {
+                    sums[s] = a.mul_add(V::load(line.add(at)), sums[s]);
+                }
+            }
+            at += S * V::LANES;
+        }
+        while at < n {
+            let width = V::LANES.min(n - at);
+            let a = V::load_first(a.add(at), width);
+            for (sums, line) in sums.iter_mut().zip(lines) {
+                sums[0] = a.mul_add(V::load_first(line.add(at), width), sums[0]);
+            }
+            at += width;
+        }
+        for (out, sums) in out.iter_mut().zip(sums) {
+            let sum = sums.into_iter().reduce(|a, b| a.add(b)).expect("at least one");
+            *out += sum_of_lanes(sum);
+        }
+    }
+    N
 }
 
 /// Whether [`product`] computes this.
 pub(super) fn takes<T>(p: &Problem<'_, T>) -> bool {
     let in_rows = p.b.column_stride == 1;
     match p.m {
-        1 => p.b.row_stride == 1 || in_rows && p.n >= FEW,
+        1 => p.b.row_stride == 1 || in_rows,
+        _ if p.n <= MOST => p.k >= LONG && p.b.row_stride == 1 && p.a.column_stride == 1,
         m => m <= MOST && in_rows && p.n >= NEAR_COLUMNS / 2 && p.k * p.n >= LARGE,
     }
 }
@@ -189,21 +231,12 @@ pub(super) unsafe fn product<T: Precise + Element + std::ops::AddAssign>(
     for (i, to) in copy.iter_mut().enumerate() {
         *to = p.a.data[p.a.from(i / p.k, i % p.k).offset];
     }
-    let a = |i: usize| if copied { &copy[i * p.k..][..p.k] } else { &p.a.data[p.a.from(i, 0).offset..][..p.k] };
+    let a =
+        |i: usize| -> &[T] { if copied { &copy[i * p.k..][..p.k] } else { &p.a.data[p.a.from(i, 0).offset..][..p.k] } };
     let place = |i: usize| p.start + i * p.stride..p.start + i * p.stride + p.n;
-    if p.m == 1 && p.b.row_stride == 1 {
+    if p.b.row_stride == 1 || p.n < FEW {
         // SAFETY: the caller's promise.
-        let out = unsafe { c.range(place(0)) };
-        let columns = (GRAIN / p.k).max(1);
-        par.chunks_mut(out, columns, |block, out| {
-            for (j, out) in out.iter_mut().enumerate() {
-                let b = &p.b.data[p.b.from(0, block * columns + j).offset..][..p.k];
-                // SAFETY: the loop stays within its runs.
-                let dot = unsafe { T::run(Dot(a(0), b)) };
-                *out = if p.add { *out + dot } else { dot };
-            }
-        });
-        return;
+        return unsafe { inner_products(p, a, c, par) };
     }
     // Tasks have whole rows, which memory is quickest with; what they sum is added in order.
     let tasks = (p.k.saturating_mul(p.n) / WORK).clamp(1, TASKS);
@@ -212,13 +245,9 @@ pub(super) unsafe fn product<T: Precise + Element + std::ops::AddAssign>(
     let each = p.m * p.n;
     let mut more = Scratch::<T>::new((tasks - 1) * each);
     more.fill(T::zero());
-    for i in 0..if p.add { 0 } else { p.m } {
+    for i in 0..p.m {
         // SAFETY: the caller's promise.
-        let out = unsafe { c.range(place(i)) };
-        match p.bias {
-            Some(bias) => out.copy_from_slice(&bias[..p.n]),
-            None => out.fill(T::zero()),
-        }
+        begin(p, 0, unsafe { c.range(place(i)) });
     }
     let (wide, deep) = if p.m == 1 { (COLUMNS, p.k) } else { (NEAR_COLUMNS, NEAR_ROWS) };
     {
@@ -253,4 +282,48 @@ pub(super) unsafe fn product<T: Precise + Element + std::ops::AddAssign>(
             out.iter_mut().zip(part).for_each(|(out, &v)| *out += v);
         }
     }
+}
+
+/// Writes what the elements of a row from column `first` on are added to.
+fn begin<T: Element>(p: &Problem<'_, T>, first: usize, out: &mut [T]) {
+    match p.bias {
+        _ if p.add => {}
+        Some(bias) => out.copy_from_slice(&bias[first..][..out.len()]),
+        None => out.fill(T::default()),
+    }
+}
+
+/// [`product`] where columns of the right operand are lines, or so few that they are brought into lines.
+///
+/// # Safety
+/// As [`product`].
+unsafe fn inner_products<'a, T: Precise + Element + std::ops::AddAssign>(
+    p: &Problem<'_, T>,
+    a: impl Fn(usize) -> &'a [T] + Sync,
+    c: &SharedMut<'_, T>,
+    par: &Par,
+) {
+    let in_place = p.b.row_stride == 1 && p.b.column_stride >= 0;
+    let mut lines = Scratch::<T>::new(if in_place { 0 } else { p.n * p.k });
+    for (j, line) in lines.chunks_mut(p.k).enumerate() {
+        strided_run(line, p.b.data, p.b.from(0, j).offset, p.b.row_stride);
+    }
+    let (b, stride) = match in_place {
+        true => (&p.b.data[p.b.offset..], p.b.column_stride.unsigned_abs()),
+        false => (&lines[..], p.k),
+    };
+    let (columns, rows) = ((GRAIN / p.k).clamp(1, p.n), (GRAIN / p.k / p.n).max(1));
+    let across = p.n.div_ceil(columns);
+    par.for_each(across * p.m.div_ceil(rows), |task| {
+        let (first, row) = (task % across * columns, task / across * rows);
+        for i in row..p.m.min(row + rows) {
+            let start = p.start + i * p.stride + first;
+            // SAFETY: each task has its own columns of its own rows, and the loop stays within its slices.
+            unsafe {
+                let out = c.range(start..start + columns.min(p.n - first));
+                begin(p, first, out);
+                T::run(Dots { out, a: a(i), b: &b[first * stride..], stride });
+            }
+        }
+    });
 }

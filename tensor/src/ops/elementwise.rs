@@ -8,8 +8,9 @@ use crate::kernels::divide;
 use crate::kernels::map::{self, UnaryBody, UnaryIntBody};
 use crate::kernels::zip::{self, BinaryBody, BinaryIntBody, CompareBody, Side};
 use crate::layout::Layout;
-use crate::ops::memory_order::{common_order, in_order, ordered, shape_in_order};
+use crate::ops::memory_order::in_memory_order;
 use crate::par::Par;
+use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::AnyTensor;
 
@@ -76,28 +77,20 @@ pub(crate) fn map(call: &mut Call<'_, '_>, table: &MapTable, numbers: &[f64]) ->
     if dtype == DType::Bool {
         return Err(unsupported(dtype));
     }
-    let shape = call.input(0).shape().clone();
-    let n = shape.elements();
+    let n = call.input(0).elements();
     let par = Par::of(n);
-    let mut order = None;
-    let storage = with_dtype!(dtype, T => {
+    with_dtype!(dtype, T => {
         let Some(f) = Pick::<<T as Element>::Compute>::pick(table) else { return Err(unsupported(dtype)) };
-        match call.reuse(0) {
-            Some(mut storage) => {
-                map::map_in_place::<T>(&mut storage.unique_mut().expect("found unique")[..n], numbers, f, &par);
-                storage
-            }
-            None => {
-                let x = call.input(0);
-                order = common_order(&shape, [x]);
-                let mut storage = Storage::stale::<T>(n);
-                let out = &mut storage.unique_mut().expect("a fresh buffer is unique")[..n];
-                map::map::<T>(out, x.storage().slice(), &in_order(x, &shape, &order), numbers, f, &par);
-                storage
-            }
+        if let Some(mut storage) = call.reuse(0) {
+            map::map_in_place::<T>(&mut storage.unique_mut().expect("found unique")[..n], numbers, f, &par);
+            return Ok(AnyTensor::dense(storage, call.input(0).shape().clone(), dtype).into());
         }
-    });
-    Ok(ordered(storage, shape, &order, dtype).into())
+        let x = call.input(0);
+        Ok(in_memory_order(x.shape().clone(), [x], |shape, [x], _| {
+            AnyTensor::filled(shape, |out| map::map::<T>(out, x.storage().slice(), x.layout(), numbers, f, &par))
+        })
+        .into())
+    })
 }
 
 /// The loops of an operation of two operands, by element type; `O` is `T` or `u8` for truth values.
@@ -227,42 +220,36 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
     };
     let n = shape.elements();
     let par = Par::of(n);
-    let mut order = None;
-    let storage = with_dtype!(dtype, T => {
+    with_dtype!(dtype, T => {
         type C = <T as Element>::Compute;
         let Some(f) = PickZip::<C, C>::pick(table) else { return Err(unsupported(dtype)) };
-        let mut reused = None;
         for (i, side) in [(0, Side::Lhs), (1, Side::Rhs)] {
-            if reused.is_none() && (same || *call.input(i).shape() == shape) && let Some(storage) = call.reuse(i) {
-                reused = Some((storage, side));
-            }
-        }
-        match reused {
-            Some((mut storage, side)) => {
-                let other = call.input(if side == Side::Lhs { 1 } else { 0 });
+            if (same || *call.input(i).shape() == shape) && let Some(mut storage) = call.reuse(i) {
+                let other = call.input(1 - i);
                 let own = &mut storage.unique_mut::<T>().expect("found unique")[..n];
                 zip::zip_in_place::<T>(own, &shape, other.storage().slice(), other.layout(), side, numbers, f, &par);
-                storage
-            }
-            None => {
-                let operands = [call.input(0), call.input(1)];
-                order = common_order(&shape, operands);
-                let mut storage = Storage::stale::<T>(n);
-                let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-                let [mut x, mut y] = operands.map(|t| (t.storage().slice(), in_order(t, &shape, &order)));
-                // A number for a whole row belongs on the right.
-                if table.commutes && !same && one_in_a_row(&x.1) && !one_in_a_row(&y.1) {
-                    std::mem::swap(&mut x, &mut y);
-                }
-                let ((xs, x_layout), (ys, y_layout)) = (x, y);
-                let by_number = PickZip::<C, C>::pick_by_number(table);
-                let shape = shape_in_order(&shape, &order);
-                zip::zip::<T, T>(out, &shape, xs, &x_layout, ys, &y_layout, numbers, f, by_number, &par);
-                storage
+                return Ok(AnyTensor::dense(storage, shape, dtype).into());
             }
         }
-    });
-    Ok(ordered(storage, shape, &order, dtype).into())
+        let by_number = PickZip::<C, C>::pick_by_number(table);
+        let operands = [call.input(0), call.input(1)];
+        let combined = |shape: Shape, [x, y]: [&AnyTensor; 2]| {
+            let mut storage = Storage::stale::<T>(n);
+            let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
+            let (xs, ys) = (x.storage().slice(), y.storage().slice());
+            zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), numbers, f, by_number, &par);
+            AnyTensor::dense(storage, shape, dtype)
+        };
+        if same {
+            return Ok(in_memory_order(shape, operands, |shape, operands, _| combined(shape, operands)).into());
+        }
+        Ok(in_memory_order(shape, operands, |shape, [x, y], _| {
+            // A number for a whole row belongs on the right.
+            let swapped = table.commutes && one_in_a_row(x.layout()) && !one_in_a_row(y.layout());
+            combined(shape, if swapped { [y, x] } else { [x, y] })
+        })
+        .into())
+    })
 }
 
 /// The sum of a float operation of two operands of one shape over all elements, in `f64`.
@@ -306,20 +293,24 @@ pub(crate) fn compare(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<O
         return Err(unsupported(dtype));
     }
     let shape = call.input(0).shape().broadcast(call.input(1).shape())?;
-    let n = shape.elements();
-    let par = Par::of(n);
-    let mut storage = Storage::stale::<u8>(n);
-    let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
-    let (x, y) = (call.input(0), call.input(1));
-    let order = common_order(&shape, [x, y]);
-    let [x_layout, y_layout] = [x, y].map(|t| in_order(t, &shape, &order));
-    with_dtype!(dtype, T => {
+    let par = Par::of(shape.elements());
+    let operands = [call.input(0), call.input(1)];
+    Ok(with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
-        let (xs, ys) = (x.storage().slice(), y.storage().slice());
-        let shape = shape_in_order(&shape, &order);
-        zip::zip::<T, u8>(out, &shape, xs, &x_layout, ys, &y_layout, &[], f, None, &par);
-    });
-    Ok(ordered(storage, shape, &order, DType::Bool).into())
+        in_memory_order(shape, operands, |shape, [x, y], _| {
+            let (xs, ys) = (x.storage().slice::<T>(), y.storage().slice());
+            truths(shape, |out, shape| zip::zip(out, shape, xs, x.layout(), ys, y.layout(), &[], f, None, &par))
+        })
+    })
+    .into())
+}
+
+/// A tensor of truth values over a fresh buffer, which `fill` overwrites.
+fn truths(shape: Shape, fill: impl FnOnce(&mut [u8], &Shape)) -> AnyTensor {
+    let n = shape.elements();
+    let mut storage = Storage::stale::<u8>(n);
+    fill(&mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n], &shape);
+    AnyTensor::dense(storage, shape, DType::Bool)
 }
 
 /// Computes a truth value for each element of the first operand, by a comparison that reads it on both sides.
@@ -329,17 +320,15 @@ pub(crate) fn test(call: &mut Call<'_, '_>, table: &CompareTable) -> Result<Outp
     if dtype == DType::Bool {
         return Err(unsupported(dtype));
     }
-    let (shape, n) = (x.shape().clone(), x.elements());
-    let mut storage = Storage::stale::<u8>(n);
-    let out = &mut storage.unique_mut::<u8>().expect("a fresh buffer is unique")[..n];
-    let order = common_order(&shape, [x]);
-    let layout = &in_order(x, &shape, &order);
-    with_dtype!(dtype, T => {
+    let par = Par::of(x.elements());
+    Ok(with_dtype!(dtype, T => {
         let f = PickZip::<<T as Element>::Compute, u8>::pick(table).expect("every element type compares");
-        let xs = x.storage().slice();
-        zip::zip::<T, u8>(out, layout.shape(), xs, layout, xs, layout, &[], f, None, &Par::of(n));
-    });
-    Ok(ordered(storage, shape, &order, DType::Bool).into())
+        in_memory_order(x.shape().clone(), [x], |shape, [x], _| {
+            let (xs, layout) = (x.storage().slice::<T>(), x.layout());
+            truths(shape, |out, shape| zip::zip(out, shape, xs, layout, xs, layout, &[], f, None, &par))
+        })
+    })
+    .into())
 }
 
 /// Binds the numbers of a call to the names of an operation's parameters, in the precision of a kernel body.

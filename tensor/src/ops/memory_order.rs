@@ -1,22 +1,47 @@
 //! The order in which results lie: that of their operands, so that operands and results are gone through together as memory
 //! is quickest with.
 
-use std::borrow::Cow;
-
 use smallvec::SmallVec;
 
-use crate::dtype::DType;
 use crate::layout::Layout;
 use crate::shape::Shape;
-use crate::storage::Storage;
 use crate::tensor::AnyTensor;
 
-/// Axes in the order in which elements lie, where that is not their own.
-pub(super) type Order = Option<SmallVec<[usize; 4]>>;
+/// What `f` makes of operands that broadcast to `shape`, as a dense result: their axes are brought into the order of memory
+/// for it, and those of the result back. `f` is also told where an axis is then.
+#[inline(always)] // a small operation would wait for its shape to be handed on
+pub(super) fn in_memory_order<const N: usize>(
+    shape: Shape,
+    operands: [&AnyTensor; N],
+    f: impl Fn(Shape, [&AnyTensor; N], &dyn Fn(usize) -> usize) -> AnyTensor,
+) -> AnyTensor {
+    // To find the order takes as long as some elements.
+    if !operands.iter().all(|t| t.layout().is_dense())
+        && let Some(order) = common_order(&shape, &operands)
+    {
+        return in_order(order, &shape, operands, &f);
+    }
+    f(shape, operands, &|axis| axis)
+}
+
+#[inline(never)]
+fn in_order<const N: usize>(
+    order: SmallVec<[usize; 4]>,
+    shape: &Shape,
+    operands: [&AnyTensor; N],
+    f: &dyn Fn(Shape, [&AnyTensor; N], &dyn Fn(usize) -> usize) -> AnyTensor,
+) -> AnyTensor {
+    let views = operands.map(|t| t.view(t.layout().broadcast_to(shape).permute(&order)));
+    let mut back = order.clone();
+    order.iter().enumerate().for_each(|(i, &axis)| back[axis] = i);
+    let result = f(order.iter().map(|&axis| shape[axis]).collect(), views.each_ref(), &|axis| back[axis]);
+    result.view(result.layout().permute(&back))
+}
 
 /// The order in which the operands of the most elements lie, by which all operands and the result are gone through as
 /// memory is quickest with. Where they disagree it is that of one that lies row-major, or that of the first.
-pub(super) fn common_order<const N: usize>(shape: &Shape, operands: [&AnyTensor; N]) -> Order {
+#[inline(never)]
+fn common_order(shape: &Shape, operands: &[&AnyTensor]) -> Option<SmallVec<[usize; 4]>> {
     let most = operands.iter().map(|t| t.elements()).max()?;
     let layouts = || operands.iter().map(|t| t.layout()).filter(|layout| layout.elements() == most);
     if layouts().any(Layout::is_dense) {
@@ -30,34 +55,4 @@ pub(super) fn common_order<const N: usize>(shape: &Shape, operands: [&AnyTensor;
     // Axes that it has not come first.
     let lead = shape.rank() - first.len();
     Some((0..lead).chain(first.into_iter().map(|axis| axis + lead)).collect())
-}
-
-/// The layout of an operand that broadcasts to `shape`, with its axes in this order.
-pub(super) fn in_order<'a>(x: &'a AnyTensor, shape: &Shape, order: &Order) -> Cow<'a, Layout> {
-    match order {
-        None => Cow::Borrowed(x.layout()),
-        Some(order) => Cow::Owned(x.layout().broadcast_to(shape).permute(order)),
-    }
-}
-
-/// A shape with its axes in this order.
-pub(super) fn shape_in_order<'a>(shape: &'a Shape, order: &Order) -> Cow<'a, Shape> {
-    match order {
-        None => Cow::Borrowed(shape),
-        Some(order) => Cow::Owned(order.iter().map(|&axis| shape[axis]).collect()),
-    }
-}
-
-/// Where an axis is in this order.
-pub(super) fn place_in_order(axis: usize, order: &Order) -> usize {
-    order.as_ref().and_then(|order| order.iter().position(|&a| a == axis)).unwrap_or(axis)
-}
-
-/// A result whose elements lie in this order.
-pub(super) fn ordered(storage: Storage, shape: Shape, order: &Order, dtype: DType) -> AnyTensor {
-    let layout = match order {
-        None => Layout::dense(shape),
-        Some(order) => Layout::dense_in_order(&shape, order),
-    };
-    AnyTensor::new(storage, layout, dtype)
 }

@@ -8,11 +8,11 @@ use crate::kernels::softmax;
 use crate::kind::Float;
 use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
-use crate::ops::memory_order::{common_order, in_order, ordered, place_in_order};
+use crate::ops::memory_order::in_memory_order;
 use crate::ops::shape::dense;
 use crate::ops::twin;
 use crate::registry::{FLOATS, Family, Gen, Misuse, OpInfo, Sample};
-use crate::storage::Storage;
+use crate::shape::Shape;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
@@ -26,17 +26,13 @@ fn forward(call: &mut Call<'_, '_>, log: bool) -> Result<Outputs> {
         return Err(unsupported(dtype).help("convert first: x.to_float()"));
     }
     let axis = x.shape().axis(call.attrs().int("axis"))?;
-    let order = common_order(x.shape(), [x]);
-    let layout = in_order(x, x.shape(), &order);
-    let axis = place_in_order(axis, &order);
-    let storage = with_dtype!(float dtype, T => {
-        let mut storage = Storage::stale::<T>(n);
-        let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-        let kernel = if log { softmax::log_softmax } else { softmax::softmax };
-        kernel(out, x.storage().slice(), &layout, axis, &softmax::par(n));
-        storage
-    });
-    Ok(ordered(storage, x.shape().clone(), &order, dtype).into())
+    let kernel = |x: &AnyTensor, shape: Shape, axis| {
+        with_dtype!(float dtype, T => AnyTensor::filled::<T>(shape, |out| {
+            let kernel = if log { softmax::log_softmax } else { softmax::softmax };
+            kernel(out, x.storage().slice(), x.layout(), axis, &softmax::par(n));
+        }))
+    };
+    Ok(in_memory_order(x.shape().clone(), [x], |shape, [x], place| kernel(x, shape, place(axis))).into())
 }
 
 fn samples(g: &mut Gen) -> Vec<Sample> {

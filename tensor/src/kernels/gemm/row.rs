@@ -21,10 +21,14 @@ const TASKS: usize = 16;
 /// Columns below which rows are too short to be combined, and inner products are taken.
 const FEW: usize = 8;
 
-/// Most rows, or columns, of a result, and for so few columns the least terms; for more of them than one, the least elements of the right operand, and how much of it is
-/// combined with each row in turn: so much stays in the first cache.
+/// Most rows, or columns, of a result.
 const MOST: usize = 5;
+
+/// The least terms of inner products where there are several rows.
 const LONG: usize = 256;
+
+/// For several rows, the least elements of the right operand, and how much of it is combined with each row in turn: so
+/// much stays in the first cache.
 const LARGE: usize = 1 << 16;
 const NEAR_COLUMNS: usize = 512;
 const NEAR_ROWS: usize = 8;

@@ -7,6 +7,9 @@ use crate::layout::Layout;
 use crate::shape::Shape;
 use crate::tensor::AnyTensor;
 
+/// Computes a dense result of a shape from operands; and is told where an axis is in it.
+type Dense<'a, const N: usize> = dyn Fn(Shape, [&AnyTensor; N], &dyn Fn(usize) -> usize) -> AnyTensor + 'a;
+
 /// What `f` makes of operands that broadcast to `shape`, as a dense result: their axes are brought into the order of memory
 /// for it, and those of the result back. `f` is also told where an axis is then.
 #[inline(always)] // a small operation would wait for its shape to be handed on
@@ -29,7 +32,7 @@ fn in_order<const N: usize>(
     order: SmallVec<[usize; 4]>,
     shape: &Shape,
     operands: [&AnyTensor; N],
-    f: &dyn Fn(Shape, [&AnyTensor; N], &dyn Fn(usize) -> usize) -> AnyTensor,
+    f: &Dense<'_, N>,
 ) -> AnyTensor {
     let views = operands.map(|t| t.view(t.layout().broadcast_to(shape).permute(&order)));
     let mut back = order.clone();

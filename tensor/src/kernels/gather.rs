@@ -1,6 +1,9 @@
 //! The gather family: elements and runs of elements picked by index.
 //!
-//! Indices come dense and checked (see [`outside`]).
+//! Indices come dense. Those of [`index_select`] come checked (see [`outside`]), [`gather`] checks its own: to read them a
+//! second time would take as long as to read what they pick.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::dtype::Element;
 use crate::kernels::pane::copy_run;
@@ -18,6 +21,27 @@ const MOST_AHEAD: usize = 512;
 
 /// Bytes of a source that is not expected to be in a cache.
 const FAR: usize = 1 << 21;
+
+/// The first place of an index that is not a position of its axis, of those that blocks have met.
+pub(super) struct Wrong(AtomicUsize);
+
+impl Wrong {
+    /// None so far.
+    pub(super) fn none() -> Wrong {
+        Wrong(AtomicUsize::new(usize::MAX))
+    }
+
+    /// Takes in a place. A block stops at the first it meets.
+    #[cold]
+    pub(super) fn at(&self, place: usize) {
+        self.0.fetch_min(place, Ordering::Relaxed);
+    }
+
+    /// The first of all.
+    pub(super) fn first(self) -> Option<usize> {
+        Some(self.0.into_inner()).filter(|&place| place != usize::MAX)
+    }
+}
 
 /// The place of the first index that is not a position of an axis of `size`, where there is one.
 pub fn outside(index: &[i64], size: usize) -> Option<usize> {
@@ -37,10 +61,20 @@ pub fn outside(index: &[i64], size: usize) -> Option<usize> {
 }
 
 /// `out[p] = x[p with its place on axis replaced by at[p]]`, where `out` and `at` are dense of shape `shape`, which on
-/// the other axes is at most that of `x`.
-pub fn gather<T: Element>(out: &mut [T], shape: &Shape, x: &[T], layout: &Layout, axis: usize, at: &[i64], par: &Par) {
-    if out.is_empty() {
-        return;
+/// the other axes is at most that of `x`. Returns the place of the first index that is not a position of the axis; then
+/// `out` is not what it should be.
+pub fn gather<T: Element>(
+    out: &mut [T],
+    shape: &Shape,
+    x: &[T],
+    layout: &Layout,
+    axis: usize,
+    at: &[i64],
+    par: &Par,
+) -> Option<usize> {
+    let size = layout.shape()[axis];
+    if out.is_empty() || size == 0 {
+        return Some(0).filter(|_| !out.is_empty());
     }
     let mut strides = layout.strides();
     let along = std::mem::replace(&mut strides[axis], 0);
@@ -48,20 +82,30 @@ pub fn gather<T: Element>(out: &mut [T], shape: &Shape, x: &[T], layout: &Layout
     let joint = Joint::new(shape, [&base]);
     let (inner, step) = (joint.inner, joint.inner_strides[0]);
     let runs = (GRAIN / inner).max(1);
+    let wrong = Wrong::none();
     par.chunks_mut(out, runs * inner, |block, part| {
         let first = block * runs;
         joint.for_runs(first..first + part.len() / inner, |run, [from]| {
             let out = &mut part[(run - first) * inner..][..inner];
-            let picks = out.iter_mut().zip(&at[run * inner..]);
+            let picks = out.iter_mut().zip(&at[run * inner..]).enumerate();
             if let [0, 1] = [step, along] {
-                let row = &x[from..];
-                return picks.for_each(|(o, &i)| *o = row[i as usize]);
+                let row = &x[from..][..size];
+                for (k, (o, &i)) in picks {
+                    // What is negative is very large as an unsigned number.
+                    let Some(&v) = row.get(i as usize) else { return wrong.at(run * inner + k) };
+                    *o = v;
+                }
+                return;
             }
-            for (k, (o, &i)) in picks.enumerate() {
+            for (k, (o, &i)) in picks {
+                if i as usize >= size {
+                    return wrong.at(run * inner + k);
+                }
                 *o = x[(from as isize + k as isize * step + i as isize * along) as usize];
             }
         });
     });
+    wrong.first()
 }
 
 /// `out[b, j, a] = x[b, at[j], a]`: `b` runs over the axes before `axis`, `a` over those after it.

@@ -259,32 +259,52 @@ pub fn search<T: Element>(
     par: &Par,
 ) {
     par.chunks_mut(out, GRAIN, |block, out| {
-        for (i, o) in out.iter_mut().enumerate() {
-            let i = block * GRAIN + i;
-            let (lane, v) = (&lanes[i / each * n..][..n], values[i].up());
-            *o = if v.partial_cmp(&v).is_none() {
-                // NaN is larger than every number, and equal to NaN.
-                lane.partition_point(|x| right || x.up().partial_cmp(&x.up()).is_some()) as i64
-            } else if right {
-                before(lane, |x| x <= v) as i64
-            } else {
-                before(lane, |x| x < v) as i64
-            };
+        let mut done = 0;
+        while done < out.len() {
+            let first = block * GRAIN + done;
+            let count = (out.len() - done).min(each - first % each);
+            let (lane, values) = (&lanes[first / each * n..][..n], &values[first..][..count]);
+            let (out, rest) = out[done..done + count].as_chunks_mut::<TOGETHER>();
+            let (values, last) = values.as_chunks::<TOGETHER>();
+            out.iter_mut().zip(values).for_each(|(out, v)| *out = places(lane, v, right));
+            rest.iter_mut().zip(last).for_each(|(out, &v)| [*out] = places(lane, &[v], right));
+            done += count;
         }
     });
 }
 
-/// How many elements of a lane come before those for which `goes_on` does not hold: by halves, and without a branch, which
-/// would be mispredicted every other time.
+/// Values that are searched for in step: each alone would wait for one element of the lane after the other.
+const TOGETHER: usize = 8;
+
+/// Where some values go in a sorted lane.
 #[inline(always)]
-fn before<T: Element>(lane: &[T], goes_on: impl Fn(T::Compute) -> bool) -> usize {
-    let (mut first, mut count) = (0, lane.len());
+fn places<T: Element, const N: usize>(lane: &[T], values: &[T; N], right: bool) -> [i64; N] {
+    let values = values.map(|v| v.up());
+    let is_nan = |v: T::Compute| v.partial_cmp(&v).is_none();
+    if values.iter().any(|&v| is_nan(v)) {
+        // NaN is larger than every number, and equal to NaN.
+        before(lane, |k, x| x < values[k] || right && x == values[k] || is_nan(values[k]) && (right || !is_nan(x)))
+    } else if right {
+        before(lane, |k, x| x <= values[k])
+    } else {
+        before(lane, |k, x| x < values[k])
+    }
+}
+
+/// For each of `N` values, how many elements of a lane come before those for which `goes_on`, given the value's number,
+/// does not hold: by halves, and without a branch, which would be mispredicted every other time.
+#[inline(always)]
+fn before<T: Element, const N: usize>(lane: &[T], goes_on: impl Fn(usize, T::Compute) -> bool) -> [i64; N] {
+    let (mut first, mut count) = ([0; N], lane.len());
     while count > 1 {
         let half = count / 2;
-        first = select_unpredictable(goes_on(lane[first + half - 1].up()), first + half, first);
+        for (k, first) in first.iter_mut().enumerate() {
+            *first = select_unpredictable(goes_on(k, lane[*first + half - 1].up()), *first + half, *first);
+        }
         count -= half;
     }
-    first + lane.get(first).is_some_and(|x| goes_on(x.up())) as usize
+    let last = |k: usize| lane.get(first[k]).is_some_and(|x| goes_on(k, x.up()));
+    std::array::from_fn(|k| (first[k] + last(k) as usize) as i64)
 }
 
 /// For each lane of `n` elements of `x`, at least one, the position of the first largest, or smallest; of the first

@@ -70,7 +70,7 @@ number_operand! {
 ///
 /// It begins with the name of their list. An operation without a `try_` name has no methods: gradient rules and methods
 /// written by hand call it with [`zipped`] or `apply1`. `long` says that it computes much. `loops: by_number` gives it loops of their own for runs in which the
-/// right operand is one number, `loops: dividing` those of [`divide`](crate::kernels::divide). `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
+/// right operand is one number, `loops: quotients` and `loops: rests` those of [`divide`](crate::kernels::divide). `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
 /// two operands, each with what it reads: any of `lhs`, `rhs`, `out`. Samples are drawn from `domain`; `specials` are points
 /// with the two gradients there.
 macro_rules! binary {
@@ -368,7 +368,7 @@ binary! {
             R::select(y.eq(zero), x / y, down.round_even())
         },
         int: |x, y| x.div_floor(y),
-        loops: dividing,
+        loops: quotients,
         check: elementwise::demand_divisor,
         lhs: [] |g| g * 0.0,
         rhs: [] |g| g * 0.0,
@@ -396,7 +396,7 @@ binary! {
             R::select(overshoots(rest, y), rest + y, rest)
         },
         int: |x, y| x.rem_floor(y),
-        loops: dividing,
+        loops: rests,
         check: elementwise::demand_divisor,
         lhs: [] |g| g,
         rhs: [lhs, rhs] |g| g.neg() * lhs.floor_divide(rhs),

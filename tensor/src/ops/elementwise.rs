@@ -139,9 +139,25 @@ impl ZipTable {
         ZipTable { by_number: Some(table), ..self }
     }
 
-    /// The same for an operation on what a division leaves.
-    pub(crate) const fn dividing<B: BinaryBody>(self) -> ZipTable {
-        ZipTable { f32: divide::block::<B, f32>, f64: divide::block::<B, f64>, ..self }
+    /// The same for a division that rounds down: for its quotients, or for its rests.
+    const fn flooring<B: BinaryBody, const REST: bool>(self) -> ZipTable {
+        let int = IntZipTable {
+            i64: divide::floor_block::<REST, i64>,
+            i32: divide::floor_block::<REST, i32>,
+            u8: divide::floor_block::<REST, u8>,
+            i8: divide::floor_block::<REST, i8>,
+        };
+        ZipTable { f32: divide::block::<B, f32>, f64: divide::block::<B, f64>, int: Some(int), ..self }
+    }
+
+    /// The same for the quotients of a division that rounds down.
+    pub(crate) const fn quotients<B: BinaryBody>(self) -> ZipTable {
+        self.flooring::<B, false>()
+    }
+
+    /// The same for the rests of a division that rounds down.
+    pub(crate) const fn rests<B: BinaryBody>(self) -> ZipTable {
+        self.flooring::<B, true>()
     }
 
     /// The same for an operation that gives the same when its operands change places.

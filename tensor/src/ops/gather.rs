@@ -23,11 +23,21 @@ use crate::tensor::{AnyTensor, Tensor};
 /// The operations of this file.
 pub(crate) static OPS: &[&Op] = &[&GATHER, &INDEX_SELECT, &EMBEDDING];
 
+/// The indices as a dense tensor of `I64`.
+fn dense_index(index: &AnyTensor) -> Result<AnyTensor> {
+    Ok(dense(cast(index.int()?.as_any(), DType::I64)))
+}
+
 /// The indices as a dense tensor of `I64`, each a position of an axis of that size.
 pub(super) fn checked_index(index: &AnyTensor, axis: usize, size: usize) -> Result<AnyTensor> {
-    let index = dense(cast(index.int()?.as_any(), DType::I64));
-    let at = positions(&index);
-    let Some(wrong) = gather::outside(at, size) else { return Ok(index) };
+    let index = dense_index(index)?;
+    none_wrong(gather::outside(positions(&index), size), &index, axis, size)?;
+    Ok(index)
+}
+
+/// The error where an index, given by its place, is not a position of an axis of that size.
+pub(super) fn none_wrong(wrong: Option<usize>, index: &AnyTensor, axis: usize, size: usize) -> Result<()> {
+    let (at, Some(wrong)) = (positions(index), wrong) else { return Ok(()) };
     let mut place = index.shape().clone();
     let mut rest = wrong;
     for p in place.iter_mut().rev() {
@@ -59,8 +69,8 @@ macro_rules! picked {
     }};
 }
 
-/// The axis and the index of an operation whose inputs are a tensor, one index for each element that is picked from it
-/// or put into it, and where there are three, what is put in.
+/// The axis and the index, not yet checked, of an operation whose inputs are a tensor, one index for each element that is
+/// picked from it or put into it, and where there are three, what is put in.
 pub(super) fn axis_and_index(call: &Call<'_, '_>) -> Result<(usize, AnyTensor)> {
     let (x, index) = (call.input(0).shape(), call.input(1).shape());
     let axis = x.axis(call.attrs().int("axis"))?;
@@ -79,7 +89,7 @@ pub(super) fn axis_and_index(call: &Call<'_, '_>) -> Result<(usize, AnyTensor)> 
         let e = Error::new(format!("the index has size {} on axis {a}, the input only {}", index[a], x[a]));
         return Err(e.help(format!("on every axis but {axis}, the index must not be larger than the input")));
     }
-    Ok((axis, checked_index(call.input(1), axis, x[axis])?))
+    Ok((axis, dense_index(call.input(1))?))
 }
 
 /// An axis of `x`, and an index that may be used with it element by element.
@@ -102,10 +112,12 @@ pub(crate) static GATHER: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
         let x = call.input(0);
         let (axis, index) = axis_and_index(call)?;
-        let shape = index.shape();
-        picked!(x, shape.clone(), |out, elements, par| {
-            gather::gather(out, shape, elements, x.layout(), axis, positions(&index), par)
-        })
+        let (shape, mut wrong) = (index.shape(), None);
+        let picked = picked!(x, shape.clone(), |out, elements, par| {
+            wrong = gather::gather(out, shape, elements, x.layout(), axis, positions(&index), par);
+        });
+        none_wrong(wrong, &index, axis, x.shape()[axis])?;
+        picked
     }
     Op {
         name: "gather",

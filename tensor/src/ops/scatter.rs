@@ -9,12 +9,13 @@ use crate::kind::{Int, Kind, Numeric};
 use crate::ops::cast::cast;
 use crate::ops::elementwise::unsupported;
 use crate::ops::gather::{
-    axis_and_index, checked_index, ints, positions, sample_index, sample_select, with_index_shape,
+    axis_and_index, checked_index, ints, none_wrong, positions, sample_index, sample_select, with_index_shape,
 };
 use crate::ops::shape::{dense, one, owned};
 use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{ALL, Family, Misuse, NUMERIC, OpInfo, Sample};
+use crate::shape::Shape;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
@@ -23,7 +24,7 @@ pub(crate) static OPS: &[&Op] = &[&SCATTER, &SCATTER_ADD, &INDEX_ADD];
 /// Input 0, in its own memory where it can be, with what `kernel` adds to it of input 2. 16-bit floats are summed in
 /// `F32` and rounded once.
 macro_rules! added {
-    ($call:expr, |$out:ident, $elements:ident, $par:ident| $kernel:expr) => {{
+    ($call:expr, |$out:ident, $src:ident, $par:ident| $kernel:expr) => {{
         let call: &mut Call<'_, '_> = $call;
         let dtype = call.input(0).dtype();
         let wide = if dtype.is_float() && dtype.size() == 2 { DType::F32 } else { dtype };
@@ -31,14 +32,14 @@ macro_rules! added {
         if wide != dtype {
             base = cast(&base, wide);
         }
-        let src = dense(cast(call.input(2), wide));
+        let src = cast(call.input(2), wide);
         let n = base.elements();
         with_dtype!(wide wide, T => {
             let $out = &mut base.storage_mut().unique_mut::<T>().expect("reused, copied or cast")[..n];
-            let ($elements, $par) = (src.storage().slice::<T>(), &Par::of(src.elements()));
+            let ($src, $par) = (src, &Par::of(call.input(2).elements()));
             $kernel;
         });
-        one(if wide == dtype { base } else { cast(&base, dtype) })
+        if wide == dtype { base } else { cast(&base, dtype) }
     }};
 }
 
@@ -53,12 +54,13 @@ pub(crate) static SCATTER: Op = {
         call.same_dtype_of([0, 2])?;
         let (axis, index) = axis_and_index(call)?;
         let (mut base, src) = (owned(call), call.input(2));
-        let (n, shape, src) = (base.elements(), base.shape().clone(), dense(src.view(src.layout().clone())));
-        with_dtype!(base.dtype(), T => {
+        let (n, shape) = (base.elements(), base.shape().clone());
+        let wrong = with_dtype!(base.dtype(), T => {
             let out = &mut base.storage_mut().unique_mut::<T>().expect("reused or copied")[..n];
-            let (index, par) = ((positions(&index), index.shape()), Par::of(src.elements()));
-            scatter::scatter(out, &shape, axis, index, src.storage().slice::<T>(), |_, new| new, &par);
+            let (at, src) = ((positions(&index), index.shape()), (src.storage().slice::<T>(), src.layout()));
+            scatter::scatter(out, &shape, axis, at, src, |_, new| new, &Par::of(index.elements()))
         });
+        none_wrong(wrong, &index, axis, shape[axis])?;
         one(base)
     }
     Op {
@@ -70,15 +72,21 @@ pub(crate) static SCATTER: Op = {
             vjp: |cx| {
                 let (g, axis, index) = (cx.g(), cx.attrs().int("axis"), cx.input::<Int>(1));
                 if cx.needs(2) {
-                    // Of several elements put to one place, the last stays: it alone gets the gradient. Numbered in
-                    // their order, it is the one whose number is found there.
-                    let numbers = Int::arange(0, index.elements() as i64).reshape(index.shape());
-                    let there = Int::zeros(g.shape()).scatter(axis, &index, &numbers).gather(axis, &index);
+                    // Of several elements put to one place, the last stays: it alone gets the gradient. Numbered along
+                    // the axis, it is the one whose number is found there.
+                    let size = index.size(axis);
+                    let dtype = if size < i32::MAX as usize { DType::I32 } else { DType::I64 };
+                    let mut line: Shape = index.shape().iter().map(|_| 1).collect();
+                    let at = line.axis(axis).expect("an axis of the index");
+                    line[at] = size;
+                    let numbers = Int::arange(0, size as i64).to_dtype(dtype).reshape(&line).expand(index.shape());
+                    let there = Int::zeros(()).to_dtype(dtype).expand(g.shape()).scatter(axis, &index, &numbers);
+                    let stays = there.gather(axis, &index).eq(&numbers);
                     let zero = Tensor::full_dtype([0usize; 0], 0.0, g.dtype());
-                    cx.give(2, there.eq(&numbers).where_(&g.gather(axis, &index), &zero));
+                    cx.give(2, stays.where_(&g.gather(axis, &index), &zero));
                 }
                 if cx.needs(0) {
-                    let zeros = Tensor::full_dtype(index.shape(), 0.0, g.dtype());
+                    let zeros = Tensor::full_dtype([0usize; 0], 0.0, g.dtype()).expand(index.shape());
                     cx.give(0, g.scatter(axis, &index, &zeros));
                 }
             },
@@ -132,9 +140,14 @@ pub(crate) static SCATTER_ADD: Op = {
         }
         let (axis, index) = axis_and_index(call)?;
         let shape = call.input(0).shape().clone();
-        added!(call, |out, elements, par| {
-            scatter::scatter(out, &shape, axis, (positions(&index), index.shape()), elements, Element::plus, par)
-        })
+        let at = (positions(&index), index.shape());
+        let wrong;
+        let sum = added!(call, |out, src, par| {
+            let src = (src.storage().slice(), src.layout());
+            wrong = scatter::scatter(out, &shape, axis, at, src, Element::plus, par);
+        });
+        none_wrong(wrong, &index, axis, shape[axis])?;
+        one(sum)
     }
     Op {
         name: "scatter_add",
@@ -209,7 +222,9 @@ pub(crate) static INDEX_ADD: Op = {
         }
         let index = checked_index(call.input(1), axis, shape[axis])?;
         let sizes = [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()];
-        added!(call, |out, elements, par| { scatter::index_add(out, sizes, positions(&index), elements, par) })
+        one(added!(call, |out, src, par| {
+            scatter::index_add(out, sizes, positions(&index), dense(src).storage().slice(), par);
+        }))
     }
     Op {
         name: "index_add",

@@ -221,8 +221,8 @@ twin! {
         pub fn bincount / try_bincount(&self, minlength: usize) -> Tensor<Int> {
             let at = Location::caller();
             let n = in_op("bincount", &[("input", self.as_any())], at, bins(self, minlength, None))?;
-            let zeros = Int::try_full([n], 0)?;
-            Ok(zeros.try_scatter_add(0, self, &Int::ones(self.shape()))?.called("bincount", at))
+            let (zeros, one) = (Int::try_full([n], 0)?, Int::try_full((), 1)?.try_expand(self.shape())?);
+            Ok(zeros.try_scatter_add(0, self, &one)?.called("bincount", at))
         }
 
         /// [`bincount`](Self::bincount) in which each element counts as much as its weight says. Gradients flow to the

@@ -325,3 +325,91 @@ fn a_wrong_index_far_behind_is_named() {
     let e = Tensor::zeros([5]).try_gather(0, &index(&places, &[100_000])).unwrap_err().to_string();
     assert!(e.contains("index 5 at position [77777] is out of range for axis 0 of size 5"), "{e}");
 }
+
+#[test]
+fn results_lie_as_turned_operands_do() {
+    let (x, y) = (noisy(&[37, 5, 70]), noisy(&[37, 5, 70]));
+    let dense = |t: &Tensor| t.contiguous();
+    for order in [[2, 1, 0], [1, 2, 0], [0, 2, 1], [2, 0, 1]] {
+        let (a, b) = (x.permute(order), y.permute(order));
+        let (rows, column) = (b.i((..1, .., ..)), b.i((.., .., ..1)));
+        for (turned, plain) in [
+            (&a + &b, dense(&a) + dense(&b)),
+            (&a - &column, dense(&a) - dense(&column)),
+            (&rows * &a, dense(&rows) * dense(&a)),
+            (a.exp(), dense(&a).exp()),
+            (a.softmax(1), dense(&a).softmax(1)),
+        ] {
+            close(&turned.to_vec::<f64>(), &plain.to_vec::<f64>(), 1e-12);
+            assert_eq!(turned.layout().strides(), a.layout().strides(), "{order:?}");
+        }
+        let larger = a.gt(&b);
+        assert_eq!(larger.to_vec::<bool>(), dense(&a).gt(dense(&b)).to_vec::<bool>());
+        assert_eq!(larger.layout().strides(), a.layout().strides());
+        // One that lies row-major decides.
+        let mixed = &a + dense(&b);
+        assert_eq!(mixed.to_vec::<f64>(), (dense(&a) + dense(&b)).to_vec::<f64>());
+        assert!(mixed.layout().is_dense());
+    }
+    // None has all elements: the larger one decides.
+    let (a, b) = (noisy(&[70, 90]), noisy(&[6, 1, 1]));
+    let sum = (a.t() + &b).to_vec::<f64>();
+    assert_eq!(sum, (a.t().contiguous() + b.expand([6, 90, 70]).contiguous()).to_vec::<f64>());
+}
+
+#[test]
+fn operands_that_broadcast_by_rows_of_any_length() {
+    for n in [1, 2, 3, 16, 31, 32, 33, 100, 300, 5000, 40_000] {
+        let m = (90_000 / n).clamp(2, 300);
+        let (x, row, column) = (noisy(&[m, n]), noisy(&[n]), noisy(&[m, 1]));
+        let (x_values, row_values, column_values) = (x.to_vec::<f64>(), row.to_vec::<f64>(), column.to_vec::<f64>());
+        let want = |f: &dyn Fn(f64, f64, f64) -> f64| -> Vec<f64> {
+            (0..m * n).map(|i| f(x_values[i], row_values[i % n], column_values[i / n])).collect()
+        };
+        assert_eq!((&x - &row).to_vec::<f64>(), want(&|x, row, _| x - row), "{n}");
+        assert_eq!((&x / &column).to_vec::<f64>(), want(&|x, _, column| x / column), "{n}");
+        assert_eq!((&column - &x).to_vec::<f64>(), want(&|x, _, column| column - x), "{n}");
+        assert_eq!((&row - &column).to_vec::<f64>(), want(&|_, row, column| row - column), "{n}");
+        assert_eq!(x.maximum(&column).to_vec::<f64>(), want(&|x, _, column| x.max(column)), "{n}");
+        assert_eq!(
+            row.lt(&column).to_float().to_vec::<f64>(),
+            want(&|_, row, column| (row < column) as u8 as f64),
+            "{n}"
+        );
+        // Rows in the reverse order.
+        let back = x.i((.., (..).by(1))).flip(0);
+        assert_eq!((&back + &row).flip(0).to_vec::<f64>(), want(&|x, row, _| x + row), "{n}");
+    }
+}
+
+#[test]
+fn axes_with_few_lanes_behind_them() {
+    for shape in [[50, 33, 2], [7, 900, 5], [3, 20, 63], [130, 7, 16]] {
+        let x = noisy(&shape) * 20.0;
+        let share = |v: &[f64]| 1.0 / v.iter().map(|u| (u - v[0]).exp()).sum::<f64>();
+        close(&x.softmax(1).i((.., 0, ..)).to_vec::<f64>(), &reduced(&x, 1, share), 1e-12);
+        let log = |v: &[f64]| -v.iter().map(|u| (u - v[0]).exp()).sum::<f64>().ln();
+        close(&x.log_softmax(1).i((.., 0, ..)).to_vec::<f64>(), &reduced(&x, 1, log), 1e-12);
+        let log_sum = |v: &[f64]| v.iter().map(|u| u.exp()).sum::<f64>().ln();
+        close(&x.logsumexp_axis(1).to_vec::<f64>(), &reduced(&x, 1, log_sum), 1e-12);
+    }
+    // Infinities and NaN among many results.
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    let x = Tensor::from_vec([-inf, inf, nan, 0.0].repeat(50), [50, 4]).t();
+    let y = Tensor::stack(&[&x, &x], 0).logsumexp_axis(0).contiguous().to_vec::<f64>();
+    assert!(y[..50].iter().all(|&v| v == -inf) && y[50..100].iter().all(|&v| v == inf));
+    assert!(y[100..150].iter().all(|v| v.is_nan()) && y[150..].iter().all(|&v| (v - 2f64.ln()).abs() < 1e-12));
+}
+
+#[test]
+fn folds_of_turned_tensors() {
+    let x = noisy(&[6, 70, 5, 40]);
+    for order in [[3, 1, 0, 2], [2, 0, 3, 1], [0, 1, 2, 3], [1, 3, 2, 0]] {
+        let (turned, plain) = (x.permute(order), x.permute(order).contiguous());
+        for axes in [&[0][..], &[1, 3], &[0, 2], &[0, 1, 3], &[0, 1, 2, 3]] {
+            close(&turned.sum_axis(axes).to_vec::<f64>(), &plain.sum_axis(axes).to_vec::<f64>(), 1e-12);
+            assert_eq!(turned.amax(axes).to_vec::<f64>(), plain.amax(axes).to_vec::<f64>(), "{order:?} {axes:?}");
+            close(&turned.var_axis(axes, 1.0).to_vec::<f64>(), &plain.var_axis(axes, 1.0).to_vec::<f64>(), 1e-12);
+        }
+    }
+}

@@ -1,11 +1,11 @@
 //! The scatter family: elements put or added to places picked by index.
 //!
-//! Indices come dense; those of [`index_add`] come checked (see [`outside`]), [`scatter`] checks its own. What goes to one
-//! place goes there in the order of its indices, however the work is split, so the bits are the same for any number of
-//! threads.
+//! Indices come dense; those of [`index_add`] come checked (see [`gather::outside`](super::gather::outside)), [`scatter`]
+//! checks its own. What goes to one place goes there in the order of its indices, however the work is split, so the bits
+//! are the same for any number of threads.
 
 use crate::dtype::Element;
-use crate::kernels::gather::{Wrong, outside};
+use crate::kernels::gather::Wrong;
 use crate::layout::{Cut, Joint, Layout};
 use crate::par::{GRAIN, Par, SharedMut};
 use crate::shape::Shape;
@@ -26,17 +26,13 @@ pub fn scatter<T: Element>(
     f: impl Fn(T, T) -> T + Sync,
     par: &Par,
 ) -> Option<usize> {
-    if at.is_empty() {
-        return None;
+    if at.is_empty() || shape[axis] == 0 {
+        return Some(0).filter(|_| !at.is_empty());
     }
     let (size, mut strides) = (shape[axis], shape.strides());
     let along = std::mem::replace(&mut strides[axis], 0);
     // Positions of an axis are independent of one another, unless it is the one that the index walks.
     let split = (0..index.rank()).find(|&a| a != axis && index[a] > 1);
-    if split.is_none() && along == 1 {
-        let from = (layout.offset(), layout.strides()[axis]);
-        return scatter_lane(&mut out[..size], at, (x, from), f, par);
-    }
     let target = Layout::strided(index.clone(), strides, 0);
     let places = Layout::dense(index.clone());
     let positions = split.map_or(1, |a| index[a]);
@@ -51,87 +47,60 @@ pub fn scatter<T: Element>(
         }
         let [target, places, source] = [&target, &places, layout].map(|layout| layout.slice(&cuts));
         let joint = Joint::new(target.shape(), [&target, &places, &source]);
-        let [to_step, place_step, from_step] = joint.inner_strides;
-        joint.for_runs(0..joint.runs(), |_, [to, place, from]| {
-            let n = joint.inner;
-            if [to_step, place_step, from_step, along] == [0, 1, 1, 1] {
+        let [to_step, steps @ ..] = joint.inner_strides;
+        joint.for_runs(0..joint.runs(), |_, [to, firsts @ ..]| {
+            if [to_step, along] == [0, 1] {
                 // SAFETY: this is a lane along the axis, at one position of that which is split, and each block has its
                 // own of these.
                 let lane = unsafe { shared.range(to..to + size) };
-                for (k, (&i, &v)) in at[place..][..n].iter().zip(&x[from..]).enumerate() {
-                    // What is negative is very large as an unsigned number.
-                    let Some(o) = lane.get_mut(i as usize) else { return wrong.at(place + k) };
-                    *o = f(*o, v);
-                }
-                return;
+                // What is negative is very large as an unsigned number.
+                let put = |_, i: i64, v: T| lane.get_mut(i as usize).map(|o| *o = f(*o, v)).is_some();
+                return for_pairs((at, x), firsts, steps, joint.inner, &wrong, put);
             }
-            for k in 0..n as isize {
-                let place = place.wrapping_add_signed(k * place_step);
-                let i = at[place];
+            for_pairs((at, x), firsts, steps, joint.inner, &wrong, |k, i, v| {
                 if i as usize >= size {
-                    return wrong.at(place);
+                    return false;
                 }
-                let to = (to as isize + k * to_step + i as isize * along) as usize;
+                let to = (to as isize + k as isize * to_step + i as isize * along) as usize;
                 // SAFETY: each block writes to its own positions of the axis that is split, and there is one block where
                 // none is.
                 let o = unsafe { &mut shared.range(to..to + 1)[0] };
-                *o = f(*o, x[from.wrapping_add_signed(k * from_step)]);
-            }
+                *o = f(*o, v);
+                true
+            });
         });
     });
     wrong.first()
 }
 
-/// Indices that a thread looks at together.
-const AT_A_TIME: usize = 1024;
-
-/// [`scatter`] into one dense lane, of elements `x[start + k * step]`: each thread takes those that go to its own stretch
-/// of the lane, in their order. So the bits do not depend on the number of stretches.
-fn scatter_lane<T: Element>(
-    lane: &mut [T],
-    at: &[i64],
-    (x, (start, step)): (&[T], (usize, isize)),
-    f: impl Fn(T, T) -> T + Sync,
-    par: &Par,
-) -> Option<usize> {
-    let (size, wrong) = (lane.len(), Wrong::none());
-    let x = |place: usize| x[start.wrapping_add_signed(place as isize * step)];
-    if size == 0 || par.threads() == 1 {
-        for (place, &i) in at.iter().enumerate() {
-            let Some(o) = lane.get_mut(i as usize) else { return Some(place) };
-            *o = f(*o, x(place));
+/// Calls `put` with the numbers of some evenly spaced indices, and each index and element, until it returns false: that index
+/// is wrong.
+#[inline(always)]
+fn for_pairs<T: Element>(
+    (at, x): (&[i64], &[T]),
+    [place, from]: [usize; 2],
+    steps: [isize; 2],
+    count: usize,
+    wrong: &Wrong,
+    mut put: impl FnMut(usize, i64, T) -> bool,
+) {
+    let at_each = |k: usize| at[place.wrapping_add_signed(k as isize * steps[0])];
+    let bad = match steps {
+        [1, 1] => at[place..][..count].iter().zip(&x[from..]).enumerate().position(|(k, (&i, &v))| !put(k, i, v)),
+        [1, 0] => {
+            let v = x[from];
+            at[place..][..count].iter().enumerate().position(|(k, &i)| !put(k, i, v))
         }
-        return None;
+        [_, step] => (0..count).find(|&k| !put(k, at_each(k), x[from.wrapping_add_signed(k as isize * step)])),
+    };
+    if let Some(k) = bad {
+        wrong.at(place.wrapping_add_signed(k as isize * steps[0]));
     }
-    par.chunks_mut(lane, size.div_ceil(par.threads()), |stretch, lane| {
-        let low = stretch * size.div_ceil(par.threads());
-        for (k, at) in at.chunks(AT_A_TIME).enumerate() {
-            let first = k * AT_A_TIME;
-            if let Some(place) = outside(at, size) {
-                return wrong.at(first + place);
-            }
-            // Each is noted, and what goes elsewhere is written over: no branch to mispredict.
-            let (mut own, mut count) = ([0; AT_A_TIME], 0);
-            for (k, &i) in at.iter().enumerate() {
-                own[count] = k as u16;
-                count += ((i as usize).wrapping_sub(low) < lane.len()) as usize;
-            }
-            for &k in &own[..count] {
-                let o = &mut lane[at[k as usize] as usize - low];
-                *o = f(*o, x(first + k as usize));
-            }
-        }
-    });
-    wrong.first()
 }
 
 /// `out[b, at[j], a] += x[b, j, a]`, all dense; given are the numbers of `b`, of positions in `out`, and of `a`.
 pub fn index_add<T: Element>(out: &mut [T], [before, positions, after]: [usize; 3], at: &[i64], x: &[T], par: &Par) {
     if out.is_empty() || at.is_empty() {
-        return;
-    }
-    if after == 1 && before == 1 {
-        scatter_lane(out, at, (x, (0, 1)), Element::plus, par);
         return;
     }
     if after == 1 {

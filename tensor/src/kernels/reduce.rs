@@ -73,7 +73,7 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
         reduce(&mut folded, x, &parts, rest.shape().rank(), f, par);
         return reduce(out, &folded, &rest, kept, f, par);
     }
-    if let Some((sorted, order)) = in_memory_order(layout, 0..kept) {
+    if let Some((sorted, order)) = sorted_by_memory(layout, 0..kept) {
         let mut results = Scratch::<T>::new(out.len());
         reduce(&mut results, x, &sorted, kept, f, par);
         let shape = &layout.shape()[..kept];
@@ -84,7 +84,7 @@ pub fn reduce<T: Element>(out: &mut [T], x: &[T], layout: &Layout, kept: usize, 
 }
 
 /// The layout with the axes in `which` in the order of memory, and that order, where it is not the one they have.
-fn in_memory_order(layout: &Layout, which: Range<usize>) -> Option<(Layout, Vec<usize>)> {
+fn sorted_by_memory(layout: &Layout, which: Range<usize>) -> Option<(Layout, Vec<usize>)> {
     let (shape, strides) = (layout.shape(), layout.strides());
     let place = |&axis: &usize| std::cmp::Reverse(strides[axis].unsigned_abs());
     if which.clone().filter(|&axis| shape[axis] > 1).is_sorted_by_key(|axis| place(&axis)) {
@@ -102,7 +102,7 @@ fn folded(layout: &Layout, kept: usize) -> Joint<1> {
         Joint::new(rest.shape(), [&rest])
     };
     let given = runs(layout);
-    let sorted = in_memory_order(layout, kept..layout.shape().rank()).map(|(layout, _)| runs(&layout));
+    let sorted = sorted_by_memory(layout, kept..layout.shape().rank()).map(|(layout, _)| runs(&layout));
     sorted.filter(|sorted| sorted.inner >= given.inner).unwrap_or(given)
 }
 

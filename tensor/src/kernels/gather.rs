@@ -6,8 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::dtype::Element;
-use crate::kernels::pane::copy_run;
-use crate::kernels::pane::strided_run;
+use crate::kernels::pane::{copy_run, strided_run};
 use crate::kernels::simd::{self, Isa, Loop};
 use crate::kernels::vector::prefetch_run;
 use crate::layout::{Joint, Layout};

@@ -16,7 +16,6 @@ const WIDTH: usize = 64;
 /// `out[p with its place on axis replaced by at[p]] = f(that, x[p])`: `out` is dense of shape `shape`, `at` is dense of
 /// shape `index`, which on the other axes is at most `shape`, and `x` lies as `layout` of that shape says. Returns the
 /// place of the first index that is not a position of the axis; then `out` is not what it should be.
-#[allow(clippy::too_many_arguments)] // three operands of elements and shape, and how to combine them
 pub fn scatter<T: Element>(
     out: &mut [T],
     shape: &Shape,

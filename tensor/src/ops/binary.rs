@@ -69,10 +69,11 @@ number_operand! {
 /// Defines elementwise operations of two operands, which broadcast.
 ///
 /// It begins with the name of their list. An operation without a `try_` name has no methods: gradient rules and methods
-/// written by hand call it with [`zipped`] or `apply1`. `long` says that it computes much. `loops: by_number` gives it loops of their own for runs in which the
-/// right operand is one number, `loops: quotients` and `loops: rests` those of [`divide`](crate::kernels::divide). `check` looks at a call before it is computed. `lhs` and `rhs` are the gradient rules for the
-/// two operands, each with what it reads: any of `lhs`, `rhs`, `out`. Samples are drawn from `domain`; `specials` are points
-/// with the two gradients there.
+/// written by hand call it with [`zipped`] or `apply1`. `long` says that it computes much. `loops: by_number` gives it
+/// loops of their own for rows in which the right operand is one number, `loops: commuting` also where the left one is,
+/// `loops: quotients` and `loops: rests` those of [`divide`](crate::kernels::divide). `check` looks at a call before it
+/// is computed. `lhs` and `rhs` are the gradient rules for the two operands, each with what it reads: any of `lhs`, `rhs`,
+/// `out`. Samples are drawn from `domain`; `specials` are points with the two gradients there.
 macro_rules! binary {
     (pub(crate) static $OPS:ident; $(
         $(#[$doc:meta])*

@@ -249,20 +249,16 @@ pub(crate) fn zip(call: &mut Call<'_, '_>, table: &ZipTable, numbers: &[f64]) ->
         }
         let by_number = PickZip::<C, C>::pick_by_number(table);
         let operands = [call.input(0), call.input(1)];
-        let combined = |shape: Shape, [x, y]: [&AnyTensor; 2]| {
+        Ok(in_memory_order(shape, operands, |shape, [mut x, mut y], _| {
+            // A number for a whole row belongs on the right.
+            if !same && table.commutes && one_in_a_row(x.layout()) && !one_in_a_row(y.layout()) {
+                std::mem::swap(&mut x, &mut y);
+            }
             let mut storage = Storage::stale::<T>(n);
             let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
             let (xs, ys) = (x.storage().slice(), y.storage().slice());
             zip::zip::<T, T>(out, &shape, xs, x.layout(), ys, y.layout(), numbers, f, by_number, &par);
             AnyTensor::dense(storage, shape, dtype)
-        };
-        if same {
-            return Ok(in_memory_order(shape, operands, |shape, operands, _| combined(shape, operands)).into());
-        }
-        Ok(in_memory_order(shape, operands, |shape, [x, y], _| {
-            // A number for a whole row belongs on the right.
-            let swapped = table.commutes && one_in_a_row(x.layout()) && !one_in_a_row(y.layout());
-            combined(shape, if swapped { [y, x] } else { [x, y] })
         })
         .into())
     })

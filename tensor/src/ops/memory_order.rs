@@ -35,10 +35,9 @@ fn in_order<const N: usize>(
     f: &Dense<'_, N>,
 ) -> AnyTensor {
     let views = operands.map(|t| t.view(t.layout().broadcast_to(shape).permute(&order)));
-    let mut back = order.clone();
-    order.iter().enumerate().for_each(|(i, &axis)| back[axis] = i);
-    let result = f(order.iter().map(|&axis| shape[axis]).collect(), views.each_ref(), &|axis| back[axis]);
-    result.view(result.layout().permute(&back))
+    let place = |axis| order.iter().position(|&a| a == axis).expect("all axes have a place");
+    let result = f(order.iter().map(|&axis| shape[axis]).collect(), views.each_ref(), &place);
+    result.view(Layout::dense_in_order(shape, &order))
 }
 
 /// The order in which the operands of the most elements lie, by which all operands and the result are gone through as

@@ -11,7 +11,7 @@ use crate::kind::{Int, Numeric};
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::{dense, one};
 use crate::ops::twin;
-use crate::par::Par;
+use crate::par::{GRAIN, Par};
 use crate::registry::{Family, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::Shape;
 use crate::storage::Storage;
@@ -222,8 +222,9 @@ twin! {
         pub fn bincount / try_bincount(&self, minlength: usize) -> Tensor<Int> {
             let at = Location::caller();
             let n = in_op("bincount", &[("input", self.as_any())], at, bins(self, minlength, None))?;
-            // The places are met in any order: counts of half the size stay nearer.
-            let dtype = if self.elements() <= i32::MAX as usize { DType::I32 } else { DType::I64 };
+            // The places are met in any order: many counts of half the size stay nearer.
+            let narrow = (GRAIN..=i32::MAX as usize).contains(&self.elements());
+            let dtype = if narrow { DType::I32 } else { DType::I64 };
             let count = |value: i64, shape: &Shape| Int::try_full((), value)?.try_to_dtype(dtype)?.try_expand(shape);
             let (zeros, ones) = (count(0, &[n].into())?, count(1, self.shape())?);
             Ok(zeros.try_scatter_add(0, self, &ones)?.try_to_dtype(DType::I64)?.called("bincount", at))

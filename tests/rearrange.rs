@@ -122,4 +122,6 @@ fn counts() {
     assert_eq!(x.bincount_weighted(&tensor![0.5, 1.0, 2.0], 5).to_vec::<f64>(), [0.0, 0.5, 0.0, 3.0, 0.0]);
     assert_eq!(gradient(&tensor![0.5, 1.0, 2.0], |w| x.bincount_weighted(w, 0)), [2.0, 4.0, 4.0]);
     assert_eq!(Int::arange(0, 0).bincount(2).to_vec::<i64>(), [0, 0]);
+    // As many that they are counted in 32 bits.
+    assert_eq!(Int::arange(0, 100_000).remainder(3).bincount(4).to_vec::<i64>(), [33_334, 33_333, 33_333, 0]);
 }

@@ -207,3 +207,26 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
         _ => of!(u64),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::scatter::scatter;
+
+    #[test]
+    fn the_first_wrong_index_of_many_blocks_is_found() {
+        let (shape, n) = (Shape::from([300, 700]), 300 * 700);
+        let (layout, par, x) = (Layout::dense(shape.clone()), Par::of(n), vec![1.0f32; n]);
+        let mut out = x.clone();
+        for axis in [0, 1] {
+            let mut at = vec![5; n];
+            assert_eq!(gather(&mut out, &shape, &x, &layout, axis, &at, &par), None);
+            for (place, wrong) in [(200_001, -1), (123_456, shape[axis] as i64), (70_000, i64::MIN)] {
+                at[place] = wrong;
+                assert_eq!(gather(&mut out, &shape, &x, &layout, axis, &at, &par), Some(place));
+                let found = scatter(&mut out, &shape, axis, (&at, &shape), (&x, &layout), |_, v| v, &par);
+                assert_eq!(found, Some(place));
+            }
+        }
+    }
+}

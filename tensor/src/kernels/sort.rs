@@ -338,3 +338,28 @@ pub fn extreme<T: Element>(out: &mut [i64], x: &[T], n: usize, largest: bool, pa
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_found_in_step_are_those_found_one_by_one() {
+        let nan = f32::NAN;
+        for n in [0, 1, 2, 7, 100] {
+            let mut lane: Vec<f32> = (0..n).map(|i| (i / 3) as f32).collect();
+            for _ in 0..2 {
+                let values: Vec<f32> = (0..45).map(|i| if i % 13 == 5 { nan } else { i as f32 * 0.5 - 2.0 }).collect();
+                for right in [false, true] {
+                    let mut out = vec![0; values.len()];
+                    search(&mut out, (&lane, n), (&values, values.len()), right, &Par::sequential());
+                    for (&v, o) in values.iter().zip(out) {
+                        let goes_on = |&x: &f32| key(x) < key(v) || right && key(x) == key(v);
+                        assert_eq!(o, lane.partition_point(goes_on) as i64, "{v} in {lane:?}, right: {right}");
+                    }
+                }
+                lane.iter_mut().skip(n / 2).for_each(|v| *v = nan);
+            }
+        }
+    }
+}

@@ -11,8 +11,9 @@ use crate::kind::{Int, Numeric};
 use crate::ops::elementwise::unsupported;
 use crate::ops::shape::{dense, one};
 use crate::ops::twin;
-use crate::par::Par;
+use crate::par::{GRAIN, Par};
 use crate::registry::{Family, Misuse, NUMERIC, OpInfo, Sample};
+use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
@@ -221,8 +222,12 @@ twin! {
         pub fn bincount / try_bincount(&self, minlength: usize) -> Tensor<Int> {
             let at = Location::caller();
             let n = in_op("bincount", &[("input", self.as_any())], at, bins(self, minlength, None))?;
-            let (zeros, one) = (Int::try_full([n], 0)?, Int::try_full((), 1)?.try_expand(self.shape())?);
-            Ok(zeros.try_scatter_add(0, self, &one)?.called("bincount", at))
+            // The places are met in any order: many counts of half the size stay nearer.
+            let narrow = (GRAIN..=i32::MAX as usize).contains(&self.elements());
+            let dtype = if narrow { DType::I32 } else { DType::I64 };
+            let count = |value: i64, shape: &Shape| Int::try_full((), value)?.try_to_dtype(dtype)?.try_expand(shape);
+            let (zeros, ones) = (count(0, &[n].into())?, count(1, self.shape())?);
+            Ok(zeros.try_scatter_add(0, self, &ones)?.try_to_dtype(DType::I64)?.called("bincount", at))
         }
 
         /// [`bincount`](Self::bincount) in which each element counts as much as its weight says. Gradients flow to the

@@ -215,7 +215,7 @@ where
 
 /// A pass over one stretch, at the level of this machine.
 fn stretch<S: num_traits::Float>(pass: &impl Pass, param: &mut [S], grad: &[S], kept: &mut [&mut [S]]) {
-    simd::run(Stretch { pass, param, grad, kept });
+    simd::run_narrow(Stretch { pass, param, grad, kept });
 }
 
 /// A pass over one stretch, to be compiled for several instruction sets.

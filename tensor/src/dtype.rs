@@ -140,6 +140,9 @@ pub trait Element:
 {
     /// The type in which kernels compute.
     type Compute: Element<Compute = Self::Compute>;
+    /// One type for all of this size, as which elements are moved from place to place: what does no more than that is
+    /// compiled once for each size.
+    type Moved: Element<Moved = Self::Moved>;
     /// The precision that stores this type. [`DType::Bool`] shares `u8` and so has no type of its own here.
     const DTYPE: DType;
     /// Conversion to the compute type, exact.
@@ -165,10 +168,11 @@ pub trait Element:
 }
 
 macro_rules! element {
-    (+ by $plus:path, * by $times:path: $($t:ty => $dtype:ident),*) => {$(
+    (+ by $plus:path, * by $times:path: $($t:ty => $dtype:ident as $moved:ty),*) => {$(
         impl sealed::Sealed for $t {}
         impl Element for $t {
             type Compute = $t;
+            type Moved = $moved;
             const DTYPE: DType = DType::$dtype;
             #[inline(always)]
             fn up(self) -> $t { self }
@@ -193,10 +197,10 @@ macro_rules! element {
         }
     )*};
 }
-element!(+ by std::ops::Add::add, * by std::ops::Mul::mul: f32 => F32, f64 => F64);
+element!(+ by std::ops::Add::add, * by std::ops::Mul::mul: f32 => F32 as i32, f64 => F64 as i64);
 element!(
     + by num_traits::WrappingAdd::wrapping_add, * by num_traits::WrappingMul::wrapping_mul:
-    i64 => I64, i32 => I32, u8 => U8, i8 => I8
+    i64 => I64 as i64, i32 => I32 as i32, u8 => U8 as u8, i8 => I8 as u8
 );
 
 macro_rules! half_element {
@@ -204,6 +208,7 @@ macro_rules! half_element {
         impl sealed::Sealed for $t {}
         impl Element for $t {
             type Compute = f32;
+            type Moved = f16;
             const DTYPE: DType = DType::$dtype;
             #[inline(always)]
             fn up(self) -> f32 { sixteen_bits::$up(self.to_bits()) }
@@ -308,7 +313,8 @@ mod sixteen_bits {
 /// Runs `$body` with `$T` bound to the element type of a precision: `with_dtype!(dtype, T => f::<T>())`.
 ///
 /// The set can be narrowed: `with_dtype!(float dtype, T => ..)` and `with_dtype!(int dtype, T => ..)` panic for other
-/// kinds (the callers know the kind); `precise` takes the floats that kernels compute in, F32 and F64; `wide` takes what is computed in as it is stored: all but the 16-bit floats. Booleans run as `u8`.
+/// kinds (the callers know the kind); `precise` takes the floats that kernels compute in, F32 and F64; `wide` takes what is computed in as it is stored: all but the 16-bit floats;
+/// `moved` takes one type for all of a size, see [`Element::Moved`]. Booleans run as `u8`.
 macro_rules! with_dtype {
     (float $dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -333,6 +339,14 @@ macro_rules! with_dtype {
             $crate::DType::U8 => { type $T = u8; $body }
             $crate::DType::I8 => { type $T = i8; $body }
             other => unreachable!("an integer kernel was called with {other}"),
+        }
+    };
+    (moved $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype.size() {
+            1 => { type $T = u8; $body }
+            2 => { type $T = ::half::f16; $body }
+            4 => { type $T = i32; $body }
+            _ => { type $T = i64; $body }
         }
     };
     (wide $dtype:expr, $T:ident => $body:expr) => {

@@ -10,7 +10,7 @@ use crate::tensor::AnyTensor;
 /// The elements in row-major order, little-endian.
 pub(super) fn of_elements(x: &AnyTensor) -> Vec<u8> {
     let mut bytes = vec![0; x.elements() * x.dtype().size()];
-    with_dtype!(x.dtype(), T => {
+    with_dtype!(moved x.dtype(), T => {
         // Element by element through a small array of its own: `bytes` need not be aligned for `T`.
         let mut out = bytes.chunks_exact_mut(size_of::<T>());
         copy::for_each(x.storage().slice::<T>(), x.layout(), |v: T| {
@@ -35,7 +35,7 @@ pub(super) fn to_tensor(bytes: &[u8], shape: Shape, dtype: DType, little_endian:
         return Err(Error::new("a truth value is neither 0 nor 1"));
     }
     let n = shape.elements();
-    let storage = with_dtype!(dtype, T => {
+    let storage = with_dtype!(moved dtype, T => {
         let mut storage = Storage::stale::<T>(n);
         let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
         let out = bytemuck::cast_slice_mut::<T, u8>(out);

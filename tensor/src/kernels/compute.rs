@@ -14,21 +14,36 @@ pub(super) fn in_compute<T: Element, const M: usize, const N: usize>(
     x: [&[T]; N],
     f: impl FnOnce([&mut [T::Compute]; M], [&[T::Compute]; N]),
 ) {
-    // A constant, so that the other way is not compiled at all.
+    // A constant, so that the other way is not compiled at all. Functions, not closures, which would be compiled for each
+    // `f`.
     if const { T::DTYPE as u8 == <T::Compute as Element>::DTYPE as u8 } {
-        let same = "the precision is that of computing";
-        return f(out.map(|out| T::direct_mut(out).expect(same)), x.map(|x| T::direct(x).expect(same)));
+        return f(out.map(direct_mut), x.map(direct));
     }
-    let mut results = out.each_ref().map(|out| Scratch::<T::Compute>::new(out.len()));
-    let operands = x.map(|x| {
-        let mut wide = Scratch::<T::Compute>::new(x.len());
-        widen(&mut wide, x);
-        wide
-    });
-    f(results.each_mut().map(|result| &mut **result), operands.each_ref().map(|operand| &**operand));
+    let (mut results, operands) = (out.each_ref().map(room_for), x.map(wide));
+    f(results.each_mut().map(Scratch::as_mut_slice), operands.each_ref().map(Scratch::as_slice));
     for (out, result) in out.into_iter().zip(&results) {
         narrow(out, result);
     }
+}
+
+fn direct<T: Element>(x: &[T]) -> &[T::Compute] {
+    T::direct(x).expect("the precision is that of computing")
+}
+
+fn direct_mut<T: Element>(x: &mut [T]) -> &mut [T::Compute] {
+    T::direct_mut(x).expect("as above")
+}
+
+/// Room for as many elements in the precision that kernels compute in.
+fn room_for<T: Element>(x: &&mut [T]) -> Scratch<T::Compute> {
+    Scratch::new(x.len())
+}
+
+/// The elements in the precision that kernels compute in.
+fn wide<T: Element>(x: &[T]) -> Scratch<T::Compute> {
+    let mut wide = Scratch::new(x.len());
+    widen(&mut wide, x);
+    wide
 }
 
 /// Converts to the precision that kernels compute in.

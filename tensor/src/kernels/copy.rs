@@ -40,6 +40,11 @@ pub fn gather<T: Element>(out: &mut [T], x: &[T], layout: &Layout) {
 
 /// [`gather`] on several threads.
 pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par) {
+    moved::<T::Moved>(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x), layout, par);
+}
+
+/// [`gather_par`].
+fn moved<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par) {
     if out.is_empty() {
         return;
     }

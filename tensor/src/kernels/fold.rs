@@ -302,8 +302,10 @@ unsafe fn columns<B: FoldFloats, V: Vector, const R: usize>(
             true => V::load(from.add(r * V::LANES)),
             false => V::load_first(from.add(r * V::LANES), width(r)),
         };
-        let mut sums: [V; R] = std::array::from_fn(|r| load(acc, r));
-        let mut row = x;
+        let (mut sums, mut row) = ([V::splat(V::Element::default()); R], x);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum = load(acc, r);
+        }
         for _ in 0..rows / TOGETHER {
             for (r, sum) in sums.iter_mut().enumerate() {
                 let at = |i: usize| load(row.add(i * stride), r);

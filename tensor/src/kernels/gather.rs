@@ -150,7 +150,7 @@ pub fn index_select<T: Element>(out: &mut [T], x: &[T], layout: &Layout, axis: u
     });
 }
 
-/// Copies rows of `size` elements that start at `start + along` times each index. Once for each size of elements.
+/// Copies rows of `size` elements that start at `start + along` times each index.
 fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along: isize, size: usize) {
     struct Rows<'a, T> {
         out: &'a mut [T],
@@ -188,24 +188,7 @@ fn copy_rows<T: Element>(out: &mut [T], x: &[T], at: &[i64], start: isize, along
             }
         }
     }
-    macro_rules! of {
-        ($t:ty) => {
-            simd::run_narrow(Rows::<$t> {
-                out: bytemuck::cast_slice_mut(out),
-                x: bytemuck::cast_slice(x),
-                at,
-                start,
-                along,
-                size,
-            })
-        };
-    }
-    match size_of::<T>() {
-        1 => of!(u8),
-        2 => of!(u16),
-        4 => of!(u32),
-        _ => of!(u64),
-    }
+    simd::run_narrow(Rows { out, x, at, start, along, size });
 }
 
 #[cfg(test)]

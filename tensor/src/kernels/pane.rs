@@ -20,20 +20,10 @@ pub struct Pane {
 /// A loop over rows. Walks over regions are compiled once for each type, and not for each loop.
 pub type Combine<T> = fn(out: &mut [T], x: &[T], pane: Pane);
 
-/// The loop `out = x`, once for each size of elements.
+/// The loop `out = x`.
 pub fn put<T: Element>(out: &mut [T], x: &[T], pane: Pane) {
-    let pane = pane.forward();
-    macro_rules! of {
-        ($t:ty) => {
-            simd::run_narrow(Put::<$t> { out: bytemuck::cast_slice_mut(out), x: bytemuck::cast_slice(x), pane })
-        };
-    }
-    match size_of::<T>() {
-        1 => of!(u8),
-        2 => of!(u16),
-        4 => of!(u32),
-        _ => of!(u64),
-    }
+    let (out, x) = (bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x));
+    simd::run_narrow(Put::<T::Moved> { out, x, pane: pane.forward() });
 }
 
 /// Copies `out.len()` elements `x[at], x[at + step], ..`.

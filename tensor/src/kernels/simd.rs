@@ -15,7 +15,8 @@
 //! }
 //! let mut x = [2.0; 100];
 //! simd::run(Halve(&mut x));
-//! assert_eq!(x, [1.0; 100]);
+//! simd::run_narrow(Halve(&mut x));
+//! assert_eq!(x, [0.5; 100]);
 //! assert!(simd::level() >= simd::Level::Plain);
 //! assert!(simd::Fused::FMA); // `I` is one of three types
 //! assert!(simd::Library::LIBRARY && !simd::Plain::LIBRARY);
@@ -135,7 +136,7 @@ pub(super) fn intel() -> bool {
 /// [`run`] for a loop that memory holds up, or that is seldom run: wider registers than those of AVX2 are not worth
 /// compiling it once more.
 #[inline]
-pub(super) fn run_narrow<L: Loop>(l: L) -> L::Output {
+pub fn run_narrow<L: Loop>(l: L) -> L::Output {
     match level() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as in `run`; AVX-512 is found where AVX2 is, too.

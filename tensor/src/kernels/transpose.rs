@@ -15,18 +15,7 @@ pub(super) const ROWS: usize = 16;
 /// # Panics
 /// If `x` or `out` is too short.
 pub fn transpose<T: Element>(out: &mut [T], out_stride: usize, x: &[T], x_stride: usize, rows: usize, columns: usize) {
-    // Once for each size of elements.
-    macro_rules! of {
-        ($t:ty) => {
-            turn::<$t>(bytemuck::cast_slice_mut(out), out_stride, bytemuck::cast_slice(x), x_stride, rows, columns)
-        };
-    }
-    match size_of::<T>() {
-        1 => of!(u8),
-        2 => of!(u16),
-        4 => of!(u32),
-        _ => of!(u64),
-    }
+    turn::<T::Moved>(bytemuck::cast_slice_mut(out), out_stride, bytemuck::cast_slice(x), x_stride, rows, columns);
 }
 
 /// [`transpose`].

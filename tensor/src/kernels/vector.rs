@@ -587,7 +587,7 @@ pub trait Registers: Sized {
 }
 
 macro_rules! run {
-    ($($t:ty: $avx512:ident $zmm:ident, $avx2:ident $ymm:ident, $lanes:literal;)*) => {$(
+    ($($t:ty: $avx512:ident $zmm:ident, $avx2:ident $ymm:ident, $plain:ident $lanes:literal;)*) => {$(
         /// # Safety
         /// As [`Registers::run`], and the machine has AVX-512.
         #[cfg(target_arch = "x86_64")]
@@ -606,6 +606,16 @@ macro_rules! run {
             unsafe { l.run::<$ymm>() }
         }
 
+        /// Apart from its callers, which share it.
+        ///
+        /// # Safety
+        /// As [`Registers::run`].
+        #[inline(never)]
+        unsafe fn $plain<L: VectorLoop<$t>>(l: L) -> L::Output {
+            // SAFETY: the caller's promise.
+            unsafe { l.run::<Plain<$t, $lanes>>() }
+        }
+
         impl Registers for $t {
             unsafe fn run<L: VectorLoop<$t>>(l: L) -> L::Output {
                 // SAFETY: the caller's promise, and `level` found the instruction set on this machine.
@@ -615,7 +625,7 @@ macro_rules! run {
                         Level::Avx512 => $avx512(l),
                         #[cfg(target_arch = "x86_64")]
                         Level::Avx2 => $avx2(l),
-                        _ => l.run::<Plain<$t, $lanes>>(),
+                        _ => $plain(l),
                     }
                 }
             }
@@ -626,7 +636,7 @@ macro_rules! run {
                     match simd::level() {
                         #[cfg(target_arch = "x86_64")]
                         Level::Avx512 | Level::Avx2 => $avx2(l),
-                        _ => l.run::<Plain<$t, $lanes>>(),
+                        _ => $plain(l),
                     }
                 }
             }
@@ -634,8 +644,8 @@ macro_rules! run {
     )*};
 }
 run! {
-    f32: f32_avx512 __m512, f32_avx2 __m256, 8;
-    f64: f64_avx512 __m512d, f64_avx2 __m256d, 4;
+    f32: f32_avx512 __m512, f32_avx2 __m256, f32_plain 8;
+    f64: f64_avx512 __m512d, f64_avx2 __m256d, f64_plain 4;
 }
 
 #[cfg(test)]

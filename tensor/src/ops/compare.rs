@@ -255,7 +255,7 @@ pub(crate) static WHERE: Op = {
         let (x, y) = (call.input(1), call.input(2));
         let shape = mask.shape().broadcast(x.shape())?.broadcast(y.shape())?;
         let n = shape.elements();
-        let storage = with_dtype!(dtype, T => {
+        let storage = with_dtype!(moved dtype, T => {
             let mut storage = Storage::stale::<T>(n);
             let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
             let (m, a, b) = (mask.storage().slice(), x.storage().slice(), y.storage().slice());

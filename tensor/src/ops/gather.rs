@@ -61,7 +61,7 @@ macro_rules! picked {
     ($x:expr, $shape:expr, |$out:ident, $elements:ident, $par:ident| $kernel:expr) => {{
         let (x, shape): (&AnyTensor, Shape) = ($x, $shape);
         let n = shape.elements();
-        let storage = with_dtype!(x.dtype(), T => Storage::filled(n, |$out: &mut [T]| {
+        let storage = with_dtype!(moved x.dtype(), T => Storage::filled(n, |$out: &mut [T]| {
             let ($elements, $par) = (x.storage().slice::<T>(), &Par::of(n));
             $kernel
         }));

@@ -33,7 +33,7 @@ fn join(call: &Call<'_, '_>, arrange: impl Fn(&mut [Layout]) -> Result<usize>) -
     let mut sizes: SmallVec<[isize; 4]> = layouts[0].shape().iter().map(|&s| s as isize).collect();
     sizes[axis] = layouts.iter().map(|l| l.shape()[axis] as isize).sum();
     let shape = checked_shape(&sizes)?;
-    let storage = with_dtype!(dtype, T => Storage::filled(shape.elements(), |out: &mut [T]| {
+    let storage = with_dtype!(moved dtype, T => Storage::filled(shape.elements(), |out: &mut [T]| {
         let mut at = 0;
         for (i, layout) in layouts.iter().enumerate() {
             let mut cuts = whole(layout.shape());

@@ -6,16 +6,15 @@ use crate::attrs;
 use crate::dispatch::{Attrs, Call, Gradient, Op, Outputs, Saves, Value as Attr, apply1, in_op};
 use crate::dtype::with_dtype;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{copy, fill, pane};
+use crate::kernels::{copy, pane};
 use crate::kind::{Int, Kind, Value};
 use crate::layout::Cut;
-use crate::ops::create::{attribute, element};
+use crate::ops::create::{attribute, full_any};
 use crate::ops::shape::{any_sample, one};
 use crate::ops::twin;
 use crate::par::Par;
 use crate::registry::{ALL, Family, Misuse, OpInfo, Sample};
 use crate::shape::{Shape, checked_shape};
-use crate::storage::Storage;
 use crate::tensor::{AnyTensor, Tensor};
 
 /// The operations of this file.
@@ -55,12 +54,12 @@ pub(crate) static PAD: Op = {
         let shape = checked_shape(&sizes)?;
         let n = shape.elements();
         let value = call.attrs().get("value").cloned().unwrap_or(Attr::Int(0));
-        let storage = with_dtype!(x.dtype(), T => Storage::filled(n, |out: &mut [T]| {
-            fill::constant(out, element(&value), &Par::of(n));
+        let mut padded = full_any(shape.clone(), value, x.dtype());
+        with_dtype!(moved x.dtype(), T => {
             let elements = x.storage().slice::<T>();
-            copy::into_region(out, &shape, &cuts, elements, x.layout(), pane::put, &Par::of(n));
-        }));
-        one(AnyTensor::dense(storage, shape, x.dtype()))
+            copy::into_region(padded.fresh_slice(), &shape, &cuts, elements, x.layout(), pane::put, &Par::of(n));
+        });
+        one(padded)
     }
     Op {
         name: "pad",

@@ -55,7 +55,7 @@ pub(crate) static SCATTER: Op = {
         let (axis, index) = axis_and_index(call)?;
         let (mut base, src) = (owned(call), call.input(2));
         let (n, shape) = (base.elements(), base.shape().clone());
-        let wrong = with_dtype!(base.dtype(), T => {
+        let wrong = with_dtype!(moved base.dtype(), T => {
             let out = &mut base.storage_mut().unique_mut::<T>().expect("reused or copied")[..n];
             let (at, src) = ((positions(&index), index.shape()), (src.storage().slice::<T>(), src.layout()));
             scatter::scatter(out, &shape, axis, at, src, |_, new| new, &Par::of(index.elements()))

@@ -26,7 +26,7 @@ pub(super) fn one(t: AnyTensor) -> Result<Outputs> {
 /// The elements of `x` in a fresh dense buffer.
 pub(super) fn copied(x: &AnyTensor) -> AnyTensor {
     let n = x.elements();
-    let storage = with_dtype!(x.dtype(), T => {
+    let storage = with_dtype!(moved x.dtype(), T => {
         let mut storage = Storage::stale::<T>(n);
         let out = &mut storage.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
         copy::gather_par::<T>(out, x.storage().slice(), x.layout(), &Par::of(n));

@@ -120,7 +120,7 @@ pub(crate) static SLICE: Op = Op {
 
 /// Combines the elements of input 1 with those of a slice of input 0, in its memory where that can be.
 macro_rules! into_slice {
-    ($call:expr, $f:path) => {{
+    ($call:expr, $f:path $(, $moved:ident)?) => {{
         let call: &mut Call<'_, '_> = $call;
         let dtype = call.same_dtype()?;
         let shape = call.input(0).shape().clone();
@@ -131,7 +131,7 @@ macro_rules! into_slice {
         }
         let mut base = owned(call);
         let (x, n) = (call.input(1), shape.elements());
-        with_dtype!(dtype, T => {
+        with_dtype!($($moved)? dtype, T => {
             let out = &mut base.storage_mut().unique_mut::<T>().expect("reused or copied")[..n];
             let par = Par::of(x.elements());
             copy::into_region::<T>(out, &shape, &cuts, x.storage().slice(), x.layout(), $f, &par);
@@ -194,7 +194,7 @@ pub(crate) static SLICE_ADD: Op = {
 /// The operation of [`Tensor::slice_assign`].
 pub(crate) static SLICE_ASSIGN: Op = {
     fn forward(call: &mut Call<'_, '_>) -> Result<Outputs> {
-        into_slice!(call, pane::put)
+        into_slice!(call, pane::put, moved)
     }
     Op {
         name: "slice_assign",

@@ -80,7 +80,7 @@ fn triangle(call: &mut Call<'_, '_>, lower: bool) -> Result<Outputs> {
     };
     let n = shape.elements();
     let par = Par::of(n);
-    let storage = with_dtype!(dtype, T => {
+    let storage = with_dtype!(moved dtype, T => {
         let mut storage = call.reuse(0).unwrap_or_else(|| {
             let x = call.input(0);
             let mut fresh = Storage::stale::<T>(n);

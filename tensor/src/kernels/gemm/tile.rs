@@ -281,10 +281,7 @@ unsafe fn tile<V: Vector, const M: usize, const N: usize, R: Rows<V::Element>>(
                     };
                 }
                 for _ in 0..inner.depth / R::AT_A_TIME {
-                    position!();
-                    if R::AT_A_TIME == 4 {
-                        position!();
-                        position!();
+                    for _ in 0..R::AT_A_TIME {
                         position!();
                     }
                 }

@@ -27,10 +27,14 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// Block `k` of a row of gates, its length stated so that loops over it need no checks.
-#[inline(always)]
-fn gate<T>(row: &[T], k: usize, size: usize) -> &[T] {
-    &row[k * size..][..size]
+/// The blocks of a row of gates, their length stated so that loops over them need no checks.
+#[inline]
+fn blocks<T, const N: usize>(row: &[T], size: usize) -> [&[T]; N] {
+    let mut blocks = [&row[..0]; N];
+    for (k, block) in blocks.iter_mut().enumerate() {
+        *block = &row[k * size..][..size];
+    }
+    blocks
 }
 
 #[inline(always)]
@@ -64,7 +68,7 @@ where
         fn run<I: Isa>(self) {
             let Step(h, next, gates, c) = self;
             let size = h.len();
-            let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| [0, 1, 2, 3].map(|k| gate(row, k, size)));
+            let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| blocks(row, size));
             let (next, c) = (&mut next[..size], &c[..size]);
             for j in 0..size {
                 let i = (up::<C, I>(xi[j]) + up(hi[j])).sigmoid();
@@ -103,7 +107,7 @@ where
         fn run<I: Isa>(self) {
             let Step(out, gates, [c, dh, dc]) = self;
             let (size, one) = (c.len(), Lane::<C, I>::lit(1.0));
-            let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| [0, 1, 2, 3].map(|k| gate(row, k, size)));
+            let [[xi, xf, xg, xo], [hi, hf, hg, ho]] = gates.map(|row| blocks(row, size));
             let (da, rest) = out.split_at_mut(size);
             let (db, rest) = rest.split_at_mut(size);
             let (de, rest) = rest.split_at_mut(size);
@@ -143,7 +147,7 @@ where
         fn run<I: Isa>(self) {
             let Step(next, [x, y, h]) = self;
             let size = next.len();
-            let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| [0, 1, 2].map(|k| gate(row, k, size)));
+            let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| blocks(row, size));
             let h = &h[..size];
             for j in 0..size {
                 let r = (up::<C, I>(xr[j]) + up(yr[j])).sigmoid();
@@ -171,7 +175,7 @@ where
         fn run<I: Isa>(self) {
             let Step(out, [x, y, h, d]) = self;
             let (size, one) = (h.len(), Lane::<C, I>::lit(1.0));
-            let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| [0, 1, 2].map(|k| gate(row, k, size)));
+            let [[xr, xz, xn], [yr, yz, yn]] = [x, y].map(|row| blocks(row, size));
             let (of_x, rest) = out.split_at_mut(3 * size);
             let (of_y, before) = rest.split_at_mut(3 * size);
             let (before, d) = (&mut before[..size], &d[..size]);

@@ -186,18 +186,22 @@ where
     let shape = layout.shape();
     let (n, after) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
     let Some(range) = layout.contiguous().filter(|_| after > 1 || n <= SHORT) else { return false };
-    let x = x.map(|x| &x[range.clone()]);
     let sizes = [out.len() / (n * after).max(1), n, after];
     match after {
-        ..ASIDE => tiles::<T, K, N, TURNED>(out, x, sizes, par),
-        _ => tiles::<T, K, N, ASIDE>(out, x, sizes, par),
+        ..ASIDE => tiles::<T, K, N, TURNED>(out, x, range.start, sizes, par),
+        _ => tiles::<T, K, N, ASIDE>(out, x, range.start, sizes, par),
     }
     true
 }
 
-/// Runs `K` on tiles of `W` lanes of dense elements `[before, n, after]`.
-fn tiles<T, K, const N: usize, const W: usize>(out: &mut [T], x: [&[T]; N], [before, n, after]: [usize; 3], par: &Par)
-where
+/// Runs `K` on tiles of `W` lanes of elements `[before, n, after]`, dense from number `start` on.
+fn tiles<T, K, const N: usize, const W: usize>(
+    out: &mut [T],
+    x: [&[T]; N],
+    start: usize,
+    [before, n, after]: [usize; 3],
+    par: &Par,
+) where
     T: Element<Compute: Precise>,
     K: Tile<T::Compute, N>,
 {
@@ -212,8 +216,7 @@ where
     let count = groups.div_ceil(beside) * stretches;
     let together = (SHARE / (n * W)).max(1);
     let shared = SharedMut::new(out);
-    let scratch = || [(); N].map(|()| vec![[T::Compute::default(); W]; n]);
-    par.for_each_with(count.div_ceil(together), scratch, |scratch, block| {
+    par.for_each_with(count.div_ceil(together), || memory(n), |scratch: &mut [Vec<[T::Compute; W]>; N], block| {
         for tile in block * together..count.min((block + 1) * together) {
             let from = tile % stretches * W;
             let group = tile / stretches * beside;
@@ -224,12 +227,17 @@ where
                 stride: if turned { None } else { Some(after) },
             };
             for (tile, x) in scratch.iter_mut().zip(x) {
-                simd::run(Load { tile, x, place });
+                simd::run(Load { tile, x: &x[start..], place });
             }
-            simd::run(One { tiles: scratch.each_mut().map(|tile| &mut tile[..]), kernel: PhantomData::<K> });
+            simd::run(One { tiles: scratch.each_mut().map(Vec::as_mut_slice), kernel: PhantomData::<K> });
             simd::run(Store { out: &shared, tile: &scratch[0], place });
         }
     });
+}
+
+/// Room for `N` tiles of `W` lanes of `n` elements.
+fn memory<C: Element, const N: usize, const W: usize>(n: usize) -> [Vec<[C; W]>; N] {
+    [(); N].map(|()| vec![[C::default(); W]; n])
 }
 
 /// Where the lanes of a tile lie: elements of a lane are `stride` apart, and lanes lie side by side in groups one after the

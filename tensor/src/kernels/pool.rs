@@ -402,6 +402,7 @@ fn largest_of_groups<C, const N: usize, const W: usize, const PLACES: bool>(
 }
 
 /// The largest of each of `W` groups of neighbours from `at` on, and where it lies.
+#[allow(clippy::needless_range_loop)] // all groups by one position after the other, which are registers
 #[inline(always)]
 fn largest_of_group<C: Precise + Element, const N: usize, const W: usize>(x: &[C], at: usize) -> ([C; W], [i32; W]) {
     let (groups, _) = x[at..at + N * W].as_chunks::<N>();

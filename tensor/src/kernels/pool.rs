@@ -171,14 +171,9 @@ impl<C: Element> Sorted<C> {
             let (Some(list), Some(line)) = (list.get_mut(skip..), line.get(from..)) else { continue };
             match stride {
                 1 => list.iter_mut().zip(line).for_each(|(l, &v)| *l = v),
-                2 => {
-                    let (pairs, last) = line.as_chunks::<2>();
-                    let n = pairs.len().min(list.len());
-                    list[..n].iter_mut().zip(pairs).for_each(|(l, v)| *l = v[0]);
-                    if let (Some(l), Some(v)) = (list.get_mut(n), last.first()) {
-                        *l = *v;
-                    }
-                }
+                2 => firsts::<C, 2>(list, line),
+                3 => firsts::<C, 3>(list, line),
+                4 => firsts::<C, 4>(list, line),
                 _ => list.iter_mut().zip(line.iter().step_by(stride)).for_each(|(l, &v)| *l = v),
             }
         }
@@ -190,6 +185,17 @@ impl<C: Element> Sorted<C> {
         let at = k * self.window.dilation;
         &self.lists[at % self.window.stride * self.each + at / self.window.stride..]
             [..self.window.output.next_multiple_of(SIDE)]
+    }
+}
+
+/// The first element of each group of `N`: their number is a constant, so that the compiler sorts them in registers.
+#[inline(always)]
+fn firsts<C: Copy, const N: usize>(to: &mut [C], line: &[C]) {
+    let (groups, last) = line.as_chunks::<N>();
+    let n = groups.len().min(to.len());
+    to[..n].iter_mut().zip(groups).for_each(|(to, group)| *to = group[0]);
+    if let (Some(to), Some(v)) = (to.get_mut(n), last.first()) {
+        *to = *v;
     }
 }
 
@@ -243,44 +249,69 @@ impl<C: Precise + Element, const PLACES: bool> Loop for MaxPool<'_, C, PLACES> {
         let wide = &axes[2];
         let width = wide.spans.len();
         let planes = out.len() / positions;
-        let Some(window) = wide.window.filter(|w| width > FEW || w.in_pairs()) else {
+        let (rows, least) = (rows(axes), C::from_f64(f64::NEG_INFINITY));
+        let Some(window) = wide.window.filter(|w| width > FEW || w.in_groups(2)) else {
+            // The largest of each column that a row of windows shows, and then of the columns of each window.
+            // Places are found in any case, since they say which of equals comes first.
+            let columns: Vec<i32> = (0..wide.size as i32).collect();
+            let (mut best, mut place) = (vec![least; wide.size], columns.clone());
+            let (mut met, mut there) = (best.clone(), place.clone());
             for plane in 0..planes {
                 let x = &x[plane * pixels..][..pixels];
-                for_rows(axes, |row, d, h| {
-                    for (o, span) in wide.spans.iter().enumerate() {
-                        let to = plane * positions + row * width + o;
-                        let starts = lines(axes, d, h).map(|line| line + span.start);
-                        let (best, place) = largest(x, starts, wide.step, span.len);
-                        out[to] = best;
+                for (row, lines) in rows.iter().enumerate() {
+                    let to = plane * positions + row * width;
+                    best.copy_from_slice(&x[lines.first..][..wide.size]);
+                    place.iter_mut().zip(&columns).for_each(|(place, column)| *place = lines.first as i32 + column);
+                    for i in 1..lines.count {
+                        let at = lines.start(i);
+                        raise::<C, true>(&mut best, &mut place, &x[at..at + wide.size], &columns, at as i32);
+                    }
+                    for (o, &Span { start, len, .. }) in wide.spans.iter().enumerate() {
+                        match wide.step {
+                            1 => {
+                                met[..len].copy_from_slice(&best[start..start + len]);
+                                there[..len].copy_from_slice(&place[start..start + len]);
+                            }
+                            step => {
+                                let shown = best[start..].iter().zip(&place[start..]).step_by(step).take(len);
+                                for ((met, there), (&best, &place)) in met.iter_mut().zip(&mut there).zip(shown) {
+                                    (*met, *there) = (best, place);
+                                }
+                            }
+                        }
+                        let (best, place) = largest(&mut met[..len], &mut there[..len]);
+                        out[to + o] = best;
                         if PLACES {
-                            places[to] = place;
+                            places[to + o] = place;
                         }
                     }
-                });
+                }
             }
             return;
         };
-        let rows = rows(axes);
-        if window.in_pairs() && width >= 4 {
+        if let Some(n) = (2..=4).find(|&n| window.in_groups(n) && width >= if n == 2 { 4 } else { 8 }) {
             for plane in 0..planes {
                 let x = &x[plane * pixels..];
                 for (row, lines) in rows.iter().enumerate() {
                     let to = plane * positions + row * width;
                     let (out, places) = (&mut out[to..], if PLACES { &mut places[to..] } else { &mut [][..] });
                     // Windows behind the end of a row may be anything: the next row comes after them.
-                    let room = out.len().min((x.len() - lines.last) / 2);
-                    match width {
-                        ..8 if width <= 4 || room < 8 => largest_of_pairs::<C, 4, PLACES>(out, places, width, x, lines),
-                        ..SIDE if width <= 8 || room < SIDE => {
-                            largest_of_pairs::<C, 8, PLACES>(out, places, width, x, lines);
+                    let room = out.len().min((x.len() - lines.last) / n);
+                    match (n, width) {
+                        (4, _) => largest_of_groups::<C, 4, 8, PLACES>(out, places, width, x, lines),
+                        (3, _) => largest_of_groups::<C, 3, 8, PLACES>(out, places, width, x, lines),
+                        (_, ..8) if width <= 4 || room < 8 => {
+                            largest_of_groups::<C, 2, 4, PLACES>(out, places, width, x, lines);
                         }
-                        _ => largest_of_pairs::<C, SIDE, PLACES>(out, places, width, x, lines),
+                        (_, ..SIDE) if width <= 8 || room < SIDE => {
+                            largest_of_groups::<C, 2, 8, PLACES>(out, places, width, x, lines);
+                        }
+                        _ => largest_of_groups::<C, 2, SIDE, PLACES>(out, places, width, x, lines),
                     }
                 }
             }
             return;
         }
-        let least = C::from_f64(f64::NEG_INFINITY);
         let mut line = Sorted::new(window, least);
         let side = width.next_multiple_of(SIDE);
         let (mut best, mut place) = (vec![least; side], vec![0; side]);
@@ -332,10 +363,10 @@ fn better_of<C: Precise>((best, place): (C, i32), (met, there): (C, i32)) -> (C,
     (select_unpredictable(better, met, best), select_unpredictable(better, there, place))
 }
 
-/// A row of `width` windows two positions wide that lie side by side, straight from the lines: `W` windows at a time. The
+/// A row of `width` windows `N` positions wide that lie side by side, straight from the lines: `W` windows at a time. The
 /// last of them reach back over those before, so that none is left over, or behind the row where that is shorter.
 #[inline(always)]
-fn largest_of_pairs<C, const W: usize, const PLACES: bool>(
+fn largest_of_groups<C, const N: usize, const W: usize, const PLACES: bool>(
     out: &mut [C],
     places: &mut [i32],
     width: usize,
@@ -346,15 +377,15 @@ fn largest_of_pairs<C, const W: usize, const PLACES: bool>(
 {
     for from in (0..width).step_by(W) {
         let from = from.min(width.saturating_sub(W));
-        let first = lines.first + 2 * from;
-        let (mut best, mut place) = larger_of_pairs::<C, W>(x, first);
+        let first = lines.first + N * from;
+        let (mut best, mut place) = largest_of_group::<C, N, W>(x, first);
         // Counted by hand: chains of iterators stay calls, between which registers are saved.
         let mut group = first;
         for _ in 0..lines.groups {
             let mut at = group;
             for _ in 0..lines.high {
                 if at != first {
-                    let (met, there) = larger_of_pairs::<C, W>(x, at);
+                    let (met, there) = largest_of_group::<C, N, W>(x, at);
                     for l in 0..W {
                         (best[l], place[l]) = better_of((best[l], place[l]), (met[l], there[l]));
                     }
@@ -370,42 +401,50 @@ fn largest_of_pairs<C, const W: usize, const PLACES: bool>(
     }
 }
 
-/// The larger of each of `W` pairs of neighbours from `at` on, and where it lies.
+/// The largest of each of `W` groups of neighbours from `at` on, and where it lies.
+#[allow(clippy::needless_range_loop)] // all groups by one position after the other, which are registers
 #[inline(always)]
-fn larger_of_pairs<C: Precise + Element, const W: usize>(x: &[C], at: usize) -> ([C; W], [i32; W]) {
-    let (pairs, _) = x[at..at + 2 * W].as_chunks::<2>();
-    let (mut larger, mut place) = ([C::default(); W], [0; W]);
+fn largest_of_group<C: Precise + Element, const N: usize, const W: usize>(x: &[C], at: usize) -> ([C; W], [i32; W]) {
+    let (groups, _) = x[at..at + N * W].as_chunks::<N>();
+    let (mut largest, mut place) = ([C::default(); W], [0; W]);
     for l in 0..W {
         // Counted in the width of a place, so that as many fit into a register as elements do.
-        let at = at as i32 + 2 * l as i32;
-        (larger[l], place[l]) = better_of((pairs[l][0], at), (pairs[l][1], at + 1));
+        (largest[l], place[l]) = (groups[l][0], at as i32 + (N * l) as i32);
     }
-    (larger, place)
-}
-
-/// The largest of the elements that a window shows, `len` of them, `step` apart, on each line, and where it lies.
-#[inline(always)]
-fn largest<T: Element>(x: &[T], mut lines: impl Iterator<Item = usize>, step: usize, len: usize) -> (T, i32) {
-    let first = lines.next().expect("each window holds an element");
-    let (mut best, mut at) = (x[first], first);
-    for line in std::iter::once(first).chain(lines) {
-        for i in (line..).step_by(step).take(len) {
-            let better = exceeds(x[i], best);
-            // A branch would be guessed wrong half of the time.
-            best = select_unpredictable(better, x[i], best);
-            at = select_unpredictable(better, i, at);
+    for k in 1..N {
+        for l in 0..W {
+            let there = at as i32 + (N * l + k) as i32;
+            (largest[l], place[l]) = better_of((largest[l], place[l]), (groups[l][k], there));
         }
     }
-    (best, at as i32)
+    (largest, place)
 }
 
-/// Whether `v` takes the place of `best`: if it is larger, or the first NaN.
+/// The largest of some elements, which lie at the given places, and its place.
 #[inline(always)]
-fn exceeds<T: Element>(v: T, best: T) -> bool {
-    // `v != v` says that it is NaN, in every precision.
-    #[allow(clippy::eq_op)] // only NaN differs from itself
-    let nan = (v != v) & (best == best);
-    (v > best) | nan
+fn largest<C: Precise>(met: &mut [C], there: &mut [i32]) -> (C, i32) {
+    // Halves go side by side, which leaves a few elements to be looked at one by one.
+    let mut len = met.len();
+    while len > FEW {
+        let half = len.div_ceil(2);
+        let ((best, met), (place, there)) = (met[..len].split_at_mut(half), there[..len].split_at_mut(half));
+        for ((best, place), (&met, &there)) in best.iter_mut().zip(place).zip(met.iter().zip(&*there)) {
+            (*best, *place) = first_of((*best, *place), (met, there));
+        }
+        len = half;
+    }
+    let others = met[1..len].iter().zip(&there[1..len]);
+    others.fold((met[0], there[0]), |best, (&met, &there)| first_of(best, (met, there)))
+}
+
+/// [`better_of`] two of which either may come first: of equals that at the lower place.
+#[inline(always)]
+fn first_of<C: Precise>((best, place): (C, i32), (met, there): (C, i32)) -> (C, i32) {
+    let before = there < place;
+    better_of(
+        (select_unpredictable(before, met, best), select_unpredictable(before, there, place)),
+        (select_unpredictable(before, best, met), select_unpredictable(before, place, there)),
+    )
 }
 
 /// In each plane of `pixels` elements, the sums of those elements of `g` whose places are the same.
@@ -583,28 +622,54 @@ fn on_zeros<T: Element>(out: &mut [T], f: impl FnOnce(&mut [T::Compute])) {
 mod tests {
     use super::*;
 
-    /// Pairs are pooled straight from the lines: the first of equals, and the first NaN before all.
+    /// Many equals, both zeros, NaN, and a line of negative infinity.
+    fn awkward(n: usize, wide: usize) -> Vec<f32> {
+        let mut x: Vec<f32> = (0..n).map(|i| [0.0, -0.0, 1.0, -2.0, 1.0][i * 7 % 5]).collect();
+        x.iter_mut().step_by(29).for_each(|v| *v = f32::NAN);
+        x.iter_mut().skip(17).step_by(31).for_each(|v| *v = -f32::NAN);
+        x[..wide].fill(f32::NEG_INFINITY);
+        x
+    }
+
+    /// However windows lie: the first of equals, and the first NaN before all, in bits.
     #[test]
-    fn pairs_are_windows() {
-        for (high, wide) in [(2, 8), (5, 9), (4, 15), (7, 17), (6, 25), (6, 31), (4, 32), (3, 71)] {
-            let mut x: Vec<f32> = (0..3 * high * wide).map(|i| (i * 7 % 5) as f32).collect();
-            x.iter_mut().step_by(13).for_each(|v| *v = f32::NAN);
-            x[..wide].fill(f32::NEG_INFINITY);
-            let window = |size| Window { size, kernel: 2, stride: 2, padding: 0, dilation: 1, output: size / 2 };
-            let axes = [Window::NONE, window(high), window(wide)].map(|w| Axis::sliding(&w, true));
+    fn the_largest_is_the_first_of_equals() {
+        let none = Axis::sliding(&Window::NONE, true);
+        let slide = |size, [kernel, stride, padding, dilation]: [usize; 4]| {
+            let output = (size + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
+            Axis::sliding(&Window { size, kernel, stride, padding, dilation, output }, true)
+        };
+        let side_by_side = |high, wide, n| [none.clone(), slide(high, [n, n, 0, 1]), slide(wide, [n, n, 0, 1])];
+        let mut cases: Vec<[Axis; 3]> = Vec::new();
+        for (high, wide) in [(4, 8), (5, 9), (4, 15), (7, 17), (6, 25), (6, 31), (4, 32), (4, 71)] {
+            cases.extend((2..=4).map(|n| side_by_side(high, wide, n)));
+            cases.push([none.clone(), Axis::adaptive(high, 2), Axis::adaptive(wide, 5)]);
+            cases.push([Axis::adaptive(1, 1), Axis::adaptive(high, 1), Axis::adaptive(wide, 1)]);
+            cases.push([slide(2, [2, 1, 0, 1]), slide(high, [3, 1, 1, 1]), slide(wide, [3, 4, 1, 1])]);
+            cases.push([none.clone(), slide(high, [2, 1, 0, 3]), slide(wide, [3, 3, 0, 2])]);
+            cases.push([none.clone(), slide(high, [3, 2, 1, 1]), slide(wide, [4, 3, 2, 1])]);
+            cases.push([none.clone(), slide(high, [1, 1, 0, 1]), slide(wide, [5, 1, 2, 1])]);
+        }
+        for axes in cases {
             let (pixels, positions) = plane(&axes);
+            let x = awkward(3 * pixels, axes[2].size);
             let (mut out, mut places) = (vec![0.0; 3 * positions], vec![0; 3 * positions]);
             max_pool(&mut out, Some(&mut places), &x, &axes, &Par::sequential());
             let mut alone = vec![0.0; out.len()];
             max_pool(&mut alone, None, &x, &axes, &Par::sequential());
-            assert!(alone.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "without places: {high}x{wide}");
+            assert!(alone.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "without places: {axes:?}");
+            let [_, high, wide] = &axes;
+            let mut spans = Vec::new();
+            for_rows(&axes, |_, d, h| spans.extend(wide.spans.iter().map(|&w| (d, h, w))));
             for (i, (&found, &place)) in out.iter().zip(&places).enumerate() {
-                let x = &x[i / positions * pixels..][..pixels];
-                let first = i % positions / (wide / 2) * 2 * wide + i % (wide / 2) * 2;
-                let met = [first, first + 1, first + wide, first + wide + 1];
-                let best =
-                    met.into_iter().reduce(|a, b| if x[b] > x[a] || x[b].is_nan() && !x[a].is_nan() { b } else { a });
-                assert_eq!(Some(place as usize), best, "{high}x{wide}, window {i}");
+                let (x, (d, h, w)) = (&x[i / positions * pixels..][..pixels], spans[i % positions]);
+                let met = (0..d.len * h.len * w.len).map(|k| {
+                    let [z, y, at] = [k / (h.len * w.len), k / w.len % h.len, k % w.len];
+                    let line = (d.start + z * axes[0].step) * high.size + h.start + y * high.step;
+                    line * wide.size + w.start + at * wide.step
+                });
+                let best = met.reduce(|a, b| if x[b] > x[a] || x[b].is_nan() && !x[a].is_nan() { b } else { a });
+                assert_eq!(Some(place as usize), best, "window {i} of {axes:?}");
                 assert_eq!(found.to_bits(), x[place as usize].to_bits());
             }
         }

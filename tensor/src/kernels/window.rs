@@ -24,9 +24,9 @@ impl Window {
     /// The window of an axis that is not there: one position, seen as it is.
     pub const NONE: Window = Window { size: 1, kernel: 1, stride: 1, padding: 0, dilation: 1, output: 1 };
 
-    /// Whether windows are pairs of positions that lie side by side, all of them within the axis.
-    pub fn in_pairs(&self) -> bool {
-        (self.kernel, self.stride, self.padding, self.dilation) == (2, 2, 0, 1) && 2 * self.output <= self.size
+    /// Whether windows are groups of `n` positions that lie side by side, all of them within the axis.
+    pub fn in_groups(&self, n: usize) -> bool {
+        (self.kernel, self.stride, self.padding, self.dilation) == (n, n, 0, 1) && n * self.output <= self.size
     }
 
     /// The outputs whose position number `k` lies within the axis.

@@ -35,8 +35,10 @@ const WEIGHTS: usize = 1 << 16;
 /// Rows of weights that are turned at a time, so that they stay in the first cache.
 const TURNED: usize = 128;
 
-/// Fewest channels: of fewer, what a row of the kernel sees is too short, and takes longer to lay out.
+/// Fewest channels: of fewer, what a row of the kernel sees is too short, and takes longer to lay out; unless it has so
+/// many elements, as where an image is cut into patches.
 const CHANNELS: usize = 4;
+const ROW: usize = 40;
 
 /// The number of tasks for each thread below which filters are shared out, too.
 const TASKS: usize = 4;
@@ -85,13 +87,14 @@ impl Axis {
     }
 }
 
-/// Whether this is the quickest way to sum over so many channels of each group for so many of the results.
-pub fn takes<T: Tiled>(c: &Conv, channels: usize, columns: usize) -> bool {
+/// Whether this is the quickest way to sum over so many channels of each group, of so many pixels in a row of the kernel,
+/// for so many of the results.
+pub fn takes<T: Tiled>(c: &Conv, channels: usize, pixels: usize, columns: usize) -> bool {
     let strided = c.windows.iter().any(|w| w.stride > 1);
     // Columns that fill less of their registers take longer than outputs do.
     let lanes = columns.next_multiple_of(T::tiles().lanes);
     let filled = if strided { 2 * columns > lanes } else { 4 * columns >= 3 * lanes };
-    filled && channels >= CHANNELS && c.windows.iter().all(|w| w.dilation == 1)
+    filled && (channels >= CHANNELS || channels * pixels >= ROW) && c.windows.iter().all(|w| w.dilation == 1)
 }
 
 /// `out = conv(x, w) + bias`, all dense.

@@ -164,7 +164,7 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
     if c.is_depthwise() {
         return depthwise::conv(out, x, w, bias, c, par);
     }
-    if channels_last::takes::<T>(c, c.channels, c.filters) {
+    if channels_last::takes::<T>(c, c.channels, c.windows[2].kernel, c.filters) {
         return channels_last::conv(out, x, w, bias, c, par);
     }
     let lattice = Lattice::new(c);
@@ -213,7 +213,8 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     {
         return;
     }
-    if channels_last::takes::<T>(c, c.filters, c.channels) {
+    let across = &c.windows[2];
+    if channels_last::takes::<T>(c, c.filters, across.kernel / across.stride, c.channels) {
         return channels_last::transposed(x, g, w, bias, c, par);
     }
     let [_, high, wide] = c.windows.each_ref().map(|w| w.size);
@@ -366,6 +367,9 @@ mod tests {
             ([5, 1, 1], [window(3, 2, 1, 1, 1), window(9, 5, 1, 2, 1), window(10, 4, 1, 1, 1)]),
             ([2, 3, 9], flat([15, 41], 2, 1, 1)),
             ([1, 1, 10], flat([13, 28], 1, 0, 1)),
+            // Patches of few channels.
+            ([2, 3, 9], [Window::NONE, window(17, 2, 2, 1, 1), window(45, 14, 14, 3, 1)]),
+            ([1, 9, 2], [Window::NONE, window(9, 2, 1, 0, 1), window(60, 25, 1, 3, 1)]),
         ] {
             let c = Conv { images: 2, groups, channels, filters, windows };
             let x = numbers(2 * groups * channels * c.pixels(), 1);

@@ -216,23 +216,27 @@ fn tiles<T, K, const N: usize, const W: usize>(
     let count = groups.div_ceil(beside) * stretches;
     let together = (SHARE / (n * W)).max(1);
     let shared = SharedMut::new(out);
-    par.for_each_with(count.div_ceil(together), || memory(n), |scratch: &mut [Vec<[T::Compute; W]>; N], block| {
-        for tile in block * together..count.min((block + 1) * together) {
-            let from = tile % stretches * W;
-            let group = tile / stretches * beside;
-            let place = Place {
-                first: if turned { from * n } else { group * n * after + from },
-                groups: beside.min(groups - group),
-                lanes: W.min(lanes - from),
-                stride: if turned { None } else { Some(after) },
-            };
-            for (tile, x) in scratch.iter_mut().zip(x) {
-                simd::run(Load { tile, x: &x[start..], place });
+    par.for_each_with(
+        count.div_ceil(together),
+        || memory(n),
+        |scratch: &mut [Vec<[T::Compute; W]>; N], block| {
+            for tile in block * together..count.min((block + 1) * together) {
+                let from = tile % stretches * W;
+                let group = tile / stretches * beside;
+                let place = Place {
+                    first: if turned { from * n } else { group * n * after + from },
+                    groups: beside.min(groups - group),
+                    lanes: W.min(lanes - from),
+                    stride: if turned { None } else { Some(after) },
+                };
+                for (tile, x) in scratch.iter_mut().zip(x) {
+                    simd::run(Load { tile, x: &x[start..], place });
+                }
+                simd::run(One { tiles: scratch.each_mut().map(Vec::as_mut_slice), kernel: PhantomData::<K> });
+                simd::run(Store { out: &shared, tile: &scratch[0], place });
             }
-            simd::run(One { tiles: scratch.each_mut().map(Vec::as_mut_slice), kernel: PhantomData::<K> });
-            simd::run(Store { out: &shared, tile: &scratch[0], place });
-        }
-    });
+        },
+    );
 }
 
 /// Room for `N` tiles of `W` lanes of `n` elements.

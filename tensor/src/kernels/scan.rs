@@ -182,7 +182,8 @@ mod tests {
                 // Rare new ones, ties, and in the last of seven lanes only new ones.
                 let number =
                     |lane: usize, i: usize| if lane == 6 { i as f32 } else { (i * i * (lane + 3) % 101) as f32 };
-                let nan = |lane: usize, i: usize| lane % 2 == 0 && nan_at.is_some_and(|at| i == at || i == at + 3);
+                let nan =
+                    |lane: usize, i: usize| lane.is_multiple_of(2) && nan_at.is_some_and(|at| i == at || i == at + 3);
                 let x = |lane, i| if nan(lane, i) { f32::NAN } else { number(lane, i) };
                 let mut have: Vec<f32> = (0..7 * n).map(|at| x(at / n, at % n)).collect();
                 let mut places = vec![-1; 7 * n];

@@ -82,7 +82,8 @@ struct OfOne;
 impl UnaryBody for OfOne {
     #[inline(always)]
     fn eval<R: Real>(x: R, _: &[f64]) -> R {
-        x - x + R::lit(1.0)
+        let largest = x;
+        x - largest + R::lit(1.0)
     }
 }
 
@@ -92,7 +93,8 @@ struct LogOfOne;
 impl UnaryBody for LogOfOne {
     #[inline(always)]
     fn eval<R: Real>(x: R, _: &[f64]) -> R {
-        x - x
+        let largest = x;
+        x - largest
     }
 }
 

@@ -60,6 +60,14 @@ pub(super) fn narrow<T: Element>(out: &mut [T], x: &[T::Compute]) {
         // SAFETY: that level has the instructions.
         return unsafe { f16c::narrow_avx512(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x)) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if const { T::DTYPE as u8 == DType::BF16 as u8 }
+        && simd::level() == Level::Avx512
+        && std::arch::is_x86_feature_detected!("avx512bf16")
+    {
+        // SAFETY: the instructions are there, as found above.
+        return unsafe { bf16_narrow::narrow(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x)) };
+    }
     simd::run(Narrow(out, x));
 }
 
@@ -150,6 +158,39 @@ mod f16c {
             }
         }
         out_rest.iter_mut().zip(x_rest).for_each(|(o, &x)| *o = f16::down(x));
+    }
+}
+
+/// The processor's own rounding to BF16.
+#[cfg(target_arch = "x86_64")]
+mod bf16_narrow {
+    use std::arch::x86_64::*;
+
+    use half::bf16;
+
+    use crate::dtype::Element;
+
+    /// # Safety
+    /// The machine has AVX-512 with DQ and BF16.
+    #[target_feature(enable = "avx512f,avx512dq,avx512bf16")]
+    pub(super) unsafe fn narrow(out: &mut [bf16], x: &[f32]) {
+        const SUBNORMAL: i32 = 1 << 5;
+        let ((out, out_rest), (x, x_rest)) = (out.as_chunks_mut::<16>(), x.as_chunks::<16>());
+        let one_by_one = |out: &mut [bf16], x: &[f32]| out.iter_mut().zip(x).for_each(|(o, &x)| *o = bf16::down(x));
+        for (out, x) in out.iter_mut().zip(x) {
+            // SAFETY: sixteen elements are read and as many written.
+            let tiny = unsafe {
+                let v = _mm512_loadu_ps(x.as_ptr());
+                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(v));
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
+                _mm512_fpclass_ps_mask::<SUBNORMAL>(v)
+            };
+            // The instruction takes subnormal numbers for 0.
+            if tiny != 0 {
+                one_by_one(out, x);
+            }
+        }
+        one_by_one(out_rest, x_rest);
     }
 }
 

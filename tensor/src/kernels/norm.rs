@@ -98,7 +98,13 @@ impl Seen {
         if !centered {
             return Seen { count, mean: 0.0, squares };
         }
-        Seen { count, mean: center.to_f64() + rest / count, squares: (squares - rest * rest / count).max(0.0) }
+        Seen::about(count, center.to_f64(), rest, squares)
+    }
+
+    /// From the sums of distances from a center near the mean, and of their squares.
+    #[inline(always)]
+    fn about(count: f64, center: f64, rest: f64, squares: f64) -> Seen {
+        Seen { count, mean: center + rest / count, squares: (squares - rest * rest / count).max(0.0) }
     }
 
     #[cold]
@@ -211,27 +217,64 @@ fn moments_of_columns<T>(x: &[T], channels: usize, plane: usize, par: &Par) -> V
 where
     T: Element<Compute: Precise>,
 {
-    /// The sums of each column's distances from its center, and of their squares.
+    /// A center near the mean of each column, the sums of the distances from it, and of their squares.
     struct Columns<'a, T> {
         x: &'a [T],
         row: usize,
         rows: usize,
-        center: [f64; WIDTH],
+        width: usize,
     }
-    impl<T: Element> Loop for Columns<'_, T> {
-        type Output = [[f64; WIDTH]; 2];
+    impl<T: Element<Compute: Precise>> Loop for Columns<'_, T> {
+        type Output = [[T::Compute; WIDTH]; 3];
         #[inline(always)]
-        fn run<I: Isa>(self) -> [[f64; WIDTH]; 2] {
-            let [mut own, mut squares] = [[0.0; WIDTH]; 2];
-            for row in self.x.chunks(self.row).take(self.rows) {
-                let sums = own.iter_mut().zip(&mut squares);
-                for ((v, center), (own, squares)) in row.iter().zip(&self.center).zip(sums) {
-                    let d = v.to_f64() - center;
-                    *own += d;
-                    *squares += d * d;
-                }
+        fn run<I: Isa>(self) -> Self::Output {
+            let Columns { x, row, rows, width } = self;
+            let [mut center, mut own, mut squares] = [[T::Compute::default(); WIDTH]; 3];
+            let count = T::Compute::from_f64(rows as f64);
+            let (fours, whole) = (0..rows / 4, rows / 4 * 4);
+            for four in fours.clone() {
+                add_lines::<T, 4, false>(lines(x, row, 4 * four, width), &[], &mut center, &mut []);
             }
-            [own, squares]
+            for r in whole..rows {
+                add_lines::<T, 1, false>(lines(x, row, r, width), &[], &mut center, &mut []);
+            }
+            center.iter_mut().for_each(|sum| *sum = *sum / count);
+            for four in fours {
+                add_lines::<T, 4, true>(lines(x, row, 4 * four, width), &center, &mut own, &mut squares);
+            }
+            for r in whole..rows {
+                add_lines::<T, 1, true>(lines(x, row, r, width), &center, &mut own, &mut squares);
+            }
+            [center, own, squares]
+        }
+    }
+    /// The first `width` elements of rows one below the other.
+    #[inline(always)]
+    fn lines<T, const N: usize>(x: &[T], row: usize, first: usize, width: usize) -> [&[T]; N] {
+        std::array::from_fn(|k| &x[(first + k) * row..][..width])
+    }
+    /// Adds lines to the sums of their columns, or their distances from `center`, and the squares of these. Several at a
+    /// time: to load and store the sums takes longer than to add.
+    #[inline(always)]
+    fn add_lines<T: Element<Compute: Precise>, const N: usize, const SQUARES: bool>(
+        lines: [&[T]; N],
+        center: &[T::Compute],
+        own: &mut [T::Compute],
+        squares: &mut [T::Compute],
+    ) {
+        let n = lines[0].len();
+        let (lines, own) = (lines.map(|line| &line[..n]), &mut own[..n]);
+        if const { !SQUARES } {
+            for l in 0..n {
+                own[l] = own[l] + lines.iter().skip(1).fold(lines[0][l].up(), |sum, line| sum + line[l].up());
+            }
+            return;
+        }
+        let (center, squares) = (&center[..n], &mut squares[..n]);
+        for l in 0..n {
+            let d = lines.map(|line| line[l].up() - center[l]);
+            own[l] = own[l] + d.iter().skip(1).fold(d[0], |sum, &d| sum + d);
+            squares[l] = squares[l] + d.iter().skip(1).fold(d[0] * d[0], |sum, &d| sum + d * d);
         }
     }
     let row = channels * plane;
@@ -239,10 +282,16 @@ where
         return vec![Moments::default(); channels];
     }
     let of_block = |first: usize, rows: usize| {
-        let (x, count) = (&x[first..], rows as f64);
-        let mean = simd::run(Columns { x, row, rows, center: [0.0; WIDTH] })[0].map(|sum| sum / count);
-        let [rest, squares] = simd::run(Columns { x, row, rows, center: mean });
-        std::array::from_fn(|i| Seen { count, mean: mean[i], squares: squares[i] - rest[i] * rest[i] / count })
+        let (width, count) = (WIDTH.min(row - first % row), rows as f64);
+        let sums = simd::run(Columns { x: &x[first..], row, rows, width });
+        let [center, rest, squares] = sums.map(|sums| sums.map(|sum| sum.to_f64()));
+        std::array::from_fn(|i| {
+            if i < width && !trusted(squares[i], count) {
+                let column: Vec<T> = x[first + i..].iter().step_by(row).take(rows).copied().collect();
+                return Seen::of_extremes(&column, true);
+            }
+            Seen::about(count, center[i], rest[i], squares[i])
+        })
     };
     let columns = each_column((x.len(), row), par, of_block, Seen::merge);
     let of_channel = |columns: &[Seen]| {
@@ -497,6 +546,28 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More columns than are summed side by side, blocks of rows of which the last is short, and channels whose squares
+    /// leave the precision, or are next to nothing beside the mean.
+    #[test]
+    fn moments_of_columns_are_those_of_the_definition() {
+        for (images, channels, plane) in [(300, 300, 1), (259, 3, 1), (2, 5, 1), (33, 20, 7), (1, 2, 15)] {
+            let scale = |c: usize| [1.0, 1e25, 1e-25, 0.0][c % 4];
+            let n = images * channels * plane;
+            let of = |i: usize| scale(i / plane % channels) * ((i as f32 * 0.37).sin() + 300.0);
+            let x: Vec<f32> = (0..n).map(of).collect();
+            for (channel, have) in moments(&x, channels, plane, &Par::sequential()).iter().enumerate() {
+                let own = || (0..n).filter(|i| i / plane % channels == channel).map(|i| x[i] as f64);
+                let count = (images * plane) as f64;
+                let mean = own().sum::<f64>() / count;
+                let variance = own().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count;
+                let near = |have: f64, want: f64, tolerance: f64| (have - want).abs() <= tolerance * want.abs();
+                let place = format!("channel {channel} of {channels}, planes of {plane}");
+                assert!(near(have.mean, mean, 1e-9), "{} not {mean}: {place}", have.mean);
+                assert!(near(have.variance, variance, 1e-5), "{} not {variance}: {place}", have.variance);
+            }
+        }
+    }
 
     /// Planes below and above those that are worked on side by side, of one and of several stretches.
     #[test]

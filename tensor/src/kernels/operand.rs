@@ -223,7 +223,7 @@ impl<T: Element> Stretch<T> {
     pub(super) fn resize(&mut self, len: usize) {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
         if self.lines.len() < lines {
-            self.lines.resize(lines, Line([0; size_of::<Line>()]));
+            self.lines = SmallVec::from_elem(Line([0; size_of::<Line>()]), lines);
         }
         self.len = len;
     }

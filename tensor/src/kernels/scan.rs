@@ -14,6 +14,9 @@ pub type Sizes = [usize; 3];
 /// Lanes along the last axis that are scanned in turn, element by element: each waits for its own sums only.
 const ASIDE: usize = 4;
 
+/// Elements of a lane that are looked at together for a new largest one.
+const CHUNK: usize = 16;
+
 /// Calls `f` with blocks of lanes of `n` elements each: their number, and that of the first.
 fn for_lanes(lanes: usize, n: usize, par: &Par, f: impl Fn(usize, usize) + Sync) {
     let together = (GRAIN / n).max(ASIDE).next_multiple_of(ASIDE);
@@ -103,13 +106,23 @@ pub fn cummax<T: Element>(x: &mut [T], places: &mut [i64], sizes: Sizes, par: &P
             let range = first * n..(first + lanes) * n;
             // SAFETY: each call has its own lanes.
             let (x, places) = unsafe { (x.range(range.clone()), places.range(range)) };
-            let mut best: [(T, i64); ASIDE] = std::array::from_fn(|lane| (x[lane.min(lanes - 1) * n], 0));
-            in_turn(lanes, n, |lane, at| {
-                let (v, i) = (x[at], (at - lane * n) as i64);
-                let new = takes(v, best[lane].0);
-                best[lane] = (select_unpredictable(new, v, best[lane].0), select_unpredictable(new, i, best[lane].1));
-                (x[at], places[at]) = best[lane];
-            });
+            for (x, places) in x.chunks_exact_mut(n).zip(places.chunks_exact_mut(n)) {
+                let mut best = (x[0], 0);
+                for (k, (x, places)) in x.chunks_mut(CHUNK).zip(places.chunks_mut(CHUNK)).enumerate() {
+                    // In most lanes a new largest element is rare: chunks without one are filled.
+                    if x.iter().fold(true, |none, &v| none & !takes(v, best.0)) {
+                        x.fill(best.0);
+                        places.fill(best.1);
+                        continue;
+                    }
+                    for (i, (x, place)) in x.iter_mut().zip(places).enumerate() {
+                        if takes(*x, best.0) {
+                            best = (*x, (k * CHUNK + i) as i64);
+                        }
+                        (*x, *place) = best;
+                    }
+                }
+            }
         });
     }
     for_pieces(sizes, par, |first, width| {
@@ -156,4 +169,35 @@ pub fn recurrence<T: Element>(s: &mut [T], a: &[T], sizes: Sizes, par: &Par) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_so_far_is_that_of_looking_at_each() {
+        for n in [1, 15, 16, 17, 100] {
+            for nan_at in [None, Some(0), Some(n / 2), Some(n - 1)] {
+                // Rare new ones, ties, and in the last of seven lanes only new ones.
+                let number =
+                    |lane: usize, i: usize| if lane == 6 { i as f32 } else { (i * i * (lane + 3) % 101) as f32 };
+                let nan =
+                    |lane: usize, i: usize| lane.is_multiple_of(2) && nan_at.is_some_and(|at| i == at || i == at + 3);
+                let x = |lane, i| if nan(lane, i) { f32::NAN } else { number(lane, i) };
+                let mut have: Vec<f32> = (0..7 * n).map(|at| x(at / n, at % n)).collect();
+                let mut places = vec![-1; 7 * n];
+                cummax(&mut have, &mut places, [7, n, 1], &Par::sequential());
+                for (at, (have, place)) in have.iter().zip(places).enumerate() {
+                    let (lane, end) = (at / n, at % n);
+                    let largest = (0..=end).fold(0, |best, i| {
+                        let takes = x(lane, i).is_nan() || x(lane, i) >= x(lane, best);
+                        if takes { i } else { best }
+                    });
+                    let want = x(lane, largest);
+                    assert_eq!((have.to_bits(), place), (want.to_bits(), largest as i64), "{at} of lanes of {n}");
+                }
+            }
+        }
+    }
 }

@@ -107,20 +107,44 @@ pub fn index_add<T: Element>(out: &mut [T], [before, positions, after]: [usize; 
             at.iter().zip(&x[b * at.len()..]).for_each(|(&i, &v)| row[i as usize] = row[i as usize].plus(v));
         });
     }
-    // Stretches of `a` are independent of one another: as long as all threads have some.
-    let each = if before < par.threads() { after.div_ceil(par.threads()) } else { after };
-    let width = each.max(WIDTH).min(after);
-    let stretches = after.div_ceil(width);
+    // Each task has some positions, and looks at all indices: as few tasks as keep that small beside the additions.
+    let each = (GRAIN / after).max(positions / (after / 32).max(1)).max(1);
+    let tasks = positions.div_ceil(each);
     let shared = SharedMut::new(out);
-    par.for_each(before * stretches, |block| {
-        let (b, from) = (block / stretches, block % stretches * width);
-        let n = width.min(after - from);
-        for (j, &i) in at.iter().enumerate() {
-            let start = (b * positions + i as usize) * after + from;
-            // SAFETY: each block writes to its own stretch of its own `b` alone, and blocks do not overlap.
-            let out = unsafe { shared.range(start..start + n) };
-            let x = &x[(b * at.len() + j) * after + from..][..n];
-            out.iter_mut().zip(x).for_each(|(o, &v)| *o = o.plus(v));
+    par.for_each(before * tasks, |task| {
+        let (b, first) = (task / tasks, task % tasks * each);
+        let start = (b * positions + first) * after;
+        // SAFETY: each task has its own positions of its own `b` alone.
+        let out = unsafe { shared.range(start..start + each.min(positions - first) * after) };
+        for (&i, x) in at.iter().zip(x[b * at.len() * after..].chunks_exact(after)) {
+            // What lies before `first` is very large.
+            if let Some(out) = out.chunks_exact_mut(after).nth((i as usize).wrapping_sub(first)) {
+                out.iter_mut().zip(x).for_each(|(o, &v)| *o = o.plus(v));
+            }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_added_in_their_order_however_the_work_is_split() {
+        for (before, positions, after) in [(1, 300, 500), (2, 70, 1000), (3, 5, 2), (1, 1, 40_000), (2, 9, 1)] {
+            let at: Vec<i64> = (0..200).map(|j| (j * j % positions) as i64).collect();
+            let x: Vec<f32> = (0..before * at.len() * after).map(|i| (i as f32 * 0.7).sin()).collect();
+            let mut want = vec![1.0; before * positions * after];
+            for (slice, x) in x.chunks(after).enumerate() {
+                let to = slice / at.len() * positions + at[slice % at.len()] as usize;
+                want[to * after..][..after].iter_mut().zip(x).for_each(|(o, v)| *o += v);
+            }
+            for threads in [1, 3] {
+                let mut have = vec![1.0; want.len()];
+                let par = crate::with_threads(threads, Par::current);
+                index_add(&mut have, [before, positions, after], &at, &x, &par);
+                assert!(have == want, "{before} times {positions} slices of {after} on {threads} threads");
+            }
+        }
+    }
 }

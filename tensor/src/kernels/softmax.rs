@@ -6,6 +6,7 @@ use crate::dtype::Element;
 use crate::kernels::compute::{in_compute, narrow, widen};
 use crate::kernels::fold::{self, Max};
 use crate::kernels::lanes::{self, LANES, settled};
+use crate::kernels::map::{UnaryBody, block, map};
 use crate::kernels::number::{Lane, Precise, Real};
 use crate::kernels::pane::strided_run;
 use crate::kernels::simd::{self, Isa, Loop};
@@ -27,8 +28,11 @@ pub fn softmax<T>(out: &mut [T], x: &[T], layout: &Layout, axis: usize, par: &Pa
 where
     T: Element<Compute: Precise>,
 {
+    let n = layout.shape()[axis];
+    if n == 1 {
+        return map(out, x, layout, &[], block::<OfOne, T::Compute>, par);
+    }
     if !in_tiles::<T, Softmax, 1>(out, [x], layout, axis, par) {
-        let n = layout.shape()[axis];
         for_rows(out, x, layout, axis, par, |_, rows| exponentials(rows, n));
     }
 }
@@ -38,8 +42,11 @@ pub fn log_softmax<T>(out: &mut [T], x: &[T], layout: &Layout, axis: usize, par:
 where
     T: Element<Compute: Precise>,
 {
+    let n = layout.shape()[axis];
+    if n == 1 {
+        return map(out, x, layout, &[], block::<LogOfOne, T::Compute>, par);
+    }
     if !in_tiles::<T, LogSoftmax, 1>(out, [x], layout, axis, par) {
-        let n = layout.shape()[axis];
         for_rows(out, x, layout, axis, par, |_, rows| {
             for row in rows.chunks_exact_mut(n) {
                 let (max, log_sum) = log_sum(row);
@@ -66,6 +73,28 @@ where
 {
     if !in_tiles::<T, LogSoftmaxGrad, 2>(out, [g, y], layout, axis, par) {
         grad_of_rows::<T, true>(out, g, y, layout.shape()[axis], par);
+    }
+}
+
+/// The softmax of one element: 1, and NaN for what is not finite, as for longer rows.
+struct OfOne;
+
+impl UnaryBody for OfOne {
+    #[inline(always)]
+    fn eval<R: Real>(x: R, _: &[f64]) -> R {
+        let largest = x;
+        x - largest + R::lit(1.0)
+    }
+}
+
+/// The logarithm of [`OfOne`].
+struct LogOfOne;
+
+impl UnaryBody for LogOfOne {
+    #[inline(always)]
+    fn eval<R: Real>(x: R, _: &[f64]) -> R {
+        let largest = x;
+        x - largest
     }
 }
 
@@ -519,5 +548,25 @@ pub(super) fn exponentials<T: Precise>(rows: &mut [T], n: usize) {
         let largest = &mut largest[..rows.len() / n];
         (fold::floats::<Max, T>().rows)(largest, rows, n, n);
         simd::run(Run(rows, largest, n));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_element_are_as_longer_ones_that_it_rules() {
+        let one = [0.0, -3.5, 1e30, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let least = |v: f32| if v == f32::NEG_INFINITY { v } else { -f32::MAX };
+        let two: Vec<f32> = one.iter().flat_map(|&v| [v, least(v)]).collect();
+        for kernel in [softmax::<f32>, log_softmax::<f32>] {
+            let (mut have, mut want) = (vec![0.0; one.len()], vec![0.0; two.len()]);
+            kernel(&mut have, &one, &Layout::dense([one.len(), 1].into()), 1, &Par::sequential());
+            kernel(&mut want, &two, &Layout::dense([one.len(), 2].into()), 1, &Par::sequential());
+            for ((have, want), v) in have.iter().zip(want.iter().step_by(2)).zip(one) {
+                assert!(have == want || have.is_nan() && want.is_nan(), "{have}, not {want}, of {v}");
+            }
+        }
     }
 }

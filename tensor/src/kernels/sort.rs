@@ -6,6 +6,7 @@
 use std::hint::select_unpredictable;
 
 use crate::dtype::{DType, Element};
+use crate::kernels::simd::{self, Isa, Loop};
 use crate::par::{GRAIN, Par};
 
 /// The key of an element. Of elements with at most 32 bits, it is below 2^32.
@@ -121,10 +122,69 @@ fn sort<P: Packed>(x: &mut Vec<P>, spare: &mut Vec<P>) {
     }
 }
 
+/// Lanes up to this length are sorted by counting what comes before each element, which takes no branch.
+const SHORT: usize = 16;
+
+/// For each of some short lanes of keys, the first `n` of each, how many come before each key.
+struct Ranks<'a, K> {
+    out: &'a mut [[K; SHORT]],
+    keys: &'a [[K; SHORT]],
+    n: usize,
+}
+
+macro_rules! ranks {
+    ($($k:ty)*) => {$(
+        impl Loop for Ranks<'_, $k> {
+            type Output = ();
+            #[inline(always)]
+            fn run<I: Isa>(self) {
+                for (out, keys) in self.out.iter_mut().zip(self.keys) {
+                    let mut before = [0; SHORT];
+                    for (i, &key) in keys[..self.n].iter().enumerate() {
+                        for l in 0..SHORT {
+                            // Of equals, the first.
+                            let first = (key == keys[l]) & ((i as $k) < l as $k);
+                            before[l] += ((key < keys[l]) | first) as $k;
+                        }
+                    }
+                    *out = before;
+                }
+            }
+        }
+    )*};
+}
+ranks! { u32 u64 }
+
+/// [`argsort`] of short lanes.
+fn argsort_short<T: Element>(out: &mut [i64], x: &[T], n: usize, descending: bool) {
+    /// Lanes that are ranked by one call.
+    const TOGETHER: usize = 16;
+    let flip = if descending { last_key::<T::Compute>() } else { 0 };
+    macro_rules! by {
+        ($k:ty) => {{
+            let (mut keys, mut ranks) = ([[0; SHORT]; TOGETHER], [[0; SHORT]; TOGETHER]);
+            for (out, x) in out.chunks_mut(n * TOGETHER).zip(x.chunks(n * TOGETHER)) {
+                for (keys, x) in keys.iter_mut().zip(x.chunks_exact(n)) {
+                    keys.iter_mut().zip(x).for_each(|(o, v)| *o = (key(v.up()) ^ flip) as $k);
+                }
+                let lanes = out.len() / n;
+                simd::run(Ranks { out: &mut ranks[..lanes], keys: &keys[..lanes], n });
+                for (out, ranks) in out.chunks_exact_mut(n).zip(&ranks) {
+                    ranks[..n].iter().enumerate().for_each(|(i, &rank)| out[rank as usize] = i as i64);
+                }
+            }
+        }};
+    }
+    if is_wide::<T::Compute>() { by!(u64) } else { by!(u32) }
+}
+
 /// For each lane of `n` elements of `x`, the positions of its elements in sorted order. Equal elements, and NaN, keep
 /// their order.
 pub fn argsort<T: Element>(out: &mut [i64], x: &[T], n: usize, descending: bool, par: &Par) {
     for_lanes(out, n, x, n, par, |out, x| {
+        if n <= SHORT {
+            return argsort_short(out, x, n, descending);
+        }
         with_packed!(T, n, P => {
             let (mut order, mut spare) = (Vec::<P>::with_capacity(n), Vec::new());
             for (out, x) in out.chunks_mut(n).zip(x.chunks(n)) {
@@ -169,6 +229,9 @@ pub fn median<T: Element>(out: &mut [i64], x: &[T], n: usize, par: &Par) {
     });
 }
 
+/// Elements of a task: to sort takes several times as long as to add.
+const SHARE: usize = GRAIN / 8;
+
 /// Calls `f` with blocks of whole lanes: of the output, with `k` elements in each, and of the input, with `n`.
 fn for_lanes<T: Sync, O: Send>(
     out: &mut [O],
@@ -181,7 +244,7 @@ fn for_lanes<T: Sync, O: Send>(
     if out.is_empty() {
         return;
     }
-    let lanes = (GRAIN / n).max(1);
+    let lanes = (SHARE / n).max(1);
     par.chunks_mut(out, lanes * k, |block, out| f(out, &x[block * lanes * n..][..out.len() / k * n]));
 }
 
@@ -342,6 +405,38 @@ pub fn extreme<T: Element>(out: &mut [i64], x: &[T], n: usize, largest: bool, pa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_lanes_are_sorted_as_long_ones() {
+        fn check<T: Element>(n: usize) {
+            // Ties, both zeros, infinities and NaN; more lanes than are ranked together, and not a multiple of these.
+            let number = |i: usize| match i * i % 11 {
+                5 => f64::NAN,
+                4 => -0.0,
+                9 => f64::NEG_INFINITY,
+                k => k as f64 - 3.0,
+            };
+            let x: Vec<T> = (0..n * 37).map(|i| T::from_f64(number(i + i / n))).collect();
+            for descending in [false, true] {
+                let mut have = vec![-1; x.len()];
+                argsort(&mut have, &x, n, descending, &Par::sequential());
+                for (have, x) in have.chunks(n).zip(x.chunks(n)) {
+                    let mut want: Vec<i64> = (0..n as i64).collect();
+                    let key =
+                        |&i: &i64| key(x[i as usize].up()) ^ if descending { last_key::<T::Compute>() } else { 0 };
+                    want.sort_by_key(key);
+                    assert_eq!(have, want, "{:?}, {n} elements", T::DTYPE);
+                }
+            }
+        }
+        for n in [1, 2, 3, 7, 8, 15, 16, 17, 40] {
+            check::<f32>(n);
+            check::<f64>(n);
+            check::<half::bf16>(n);
+            check::<i64>(n);
+            check::<i8>(n);
+        }
+    }
 
     #[test]
     fn places_found_in_step_are_those_found_one_by_one() {

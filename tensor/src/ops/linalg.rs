@@ -13,7 +13,7 @@ use crate::kind::Float;
 use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
 use crate::ops::twin;
-use crate::par::Par;
+use crate::par::{GRAIN, Par};
 use crate::registry::{Family, Gen, Misuse, OpInfo, Sample};
 use crate::shape::Shape;
 use crate::storage::Storage;
@@ -91,12 +91,16 @@ impl Matrices {
         let work = self.rows.saturating_mul(self.columns).saturating_mul(self.rows.max(self.columns));
         let par = Par::of(work.saturating_mul(n));
         let within = if n == 1 { par.clone() } else { Par::sequential() };
-        par.chunks_mut(&mut packed, each, |i, out| {
-            if let Err(fault) = kernel(i, out, &within) {
-                let mut first = first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                // The same one for any number of threads.
-                if first.is_none_or(|(k, _)| i < k) {
-                    *first = Some((i, fault));
+        // Small matrices go to threads some at a time.
+        let together = (GRAIN / work.max(1)).clamp(1, n.max(1));
+        par.chunks_mut(&mut packed, each * together, |block, out| {
+            for (i, out) in out.chunks_mut(each).enumerate().map(|(k, out)| (block * together + k, out)) {
+                if let Err(fault) = kernel(i, out, &within) {
+                    let mut first = first.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    // The same one for any number of threads.
+                    if first.is_none_or(|(k, _)| i < k) {
+                        *first = Some((i, fault));
+                    }
                 }
             }
         });

@@ -13,7 +13,7 @@ use crate::layout::Layout;
 use crate::ops::elementwise::unsupported;
 use crate::ops::scan::shifted;
 use crate::ops::twin;
-use crate::par::Par;
+use crate::par::{GRAIN, Par};
 use crate::registry::{FLOATS, Family, Gen, Misuse, NUMERIC, OpInfo, Sample};
 use crate::shape::{IntoDims, Shape};
 use crate::storage::Storage;
@@ -205,9 +205,14 @@ pub(crate) static MEAN: Op = {
             }
             let mut out = forward(call, &TABLE, false)?;
             let n = out[0].elements();
+            if count == 1.0 {
+                return Ok(out);
+            }
             with_dtype!(float dtype, T => {
                 let sums = &mut out[0].storage_mut().unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-                sums.iter_mut().for_each(|s| *s = T::from_f64(s.to_f64() / count));
+                Par::of(n).chunks_mut(sums, GRAIN, |_, sums| {
+                    sums.iter_mut().for_each(|s| *s = T::from_f64(s.to_f64() / count));
+                });
             });
             Ok(out)
         },

@@ -74,7 +74,18 @@ impl Lu {
 
     /// A small matrix by itself.
     fn eliminate(&mut self) {
-        let (n, stride) = (self.n, self.factors.stride);
+        // With constants for the smallest, of which batches are made: loops of so few steps cost more than these.
+        match self.n {
+            2 => self.eliminate_of(2),
+            3 => self.eliminate_of(3),
+            4 => self.eliminate_of(4),
+            n => self.eliminate_of(n),
+        }
+    }
+
+    #[inline(always)]
+    fn eliminate_of(&mut self, n: usize) {
+        let stride = LANES;
         let factors: &mut [f64] = &mut self.factors;
         for k in 0..n {
             let mut pivot = k;
@@ -93,7 +104,7 @@ impl Lu {
             if above[k] == 0.0 {
                 continue; // The column is 0 from here on.
             }
-            for row in below.chunks_exact_mut(stride) {
+            for row in below.chunks_exact_mut(stride).take(n - k - 1) {
                 let row = &mut row[..n];
                 row[k] /= above[k];
                 let by = row[k];
@@ -104,8 +115,20 @@ impl Lu {
 
     /// Solves for a small `x` by both factors.
     fn substitute(&self, x: &mut [f64], m: usize) {
-        let (n, stride) = (self.n, self.factors.stride);
+        match (self.n, m) {
+            (4, 1) => self.substitute_of(4, x, 1),
+            (4, 4) => self.substitute_of(4, x, 4),
+            (3, 1) => self.substitute_of(3, x, 1),
+            (3, 3) => self.substitute_of(3, x, 3),
+            (n, m) => self.substitute_of(n, x, m),
+        }
+    }
+
+    #[inline(always)]
+    fn substitute_of(&self, n: usize, x: &mut [f64], m: usize) {
+        let stride = LANES;
         let factors: &[f64] = &self.factors;
+        let x = &mut x[..n * m];
         for i in 1..n {
             let (known, row) = x.split_at_mut(i * m);
             for (known, by) in known.chunks_exact(m).zip(&factors[i * stride..]) {

@@ -79,6 +79,10 @@ impl Task {
     /// What a sum of losses is divided by: for the mean, the weights of all labels that count.
     fn divisor(&self) -> f64 {
         match self.reduction {
+            // Counted, not summed, where all weigh 1: additions wait for one another.
+            Reduction::Mean if self.classes.weights.is_empty() => {
+                self.classes.labels.iter().filter(|label| label.is_some()).count() as f64
+            }
             Reduction::Mean => self.classes.labels.iter().flatten().map(|&c| self.classes.weight(c)).sum(),
             _ => 1.0,
         }

@@ -22,7 +22,7 @@ pub fn decompose(a: Rows, n: usize, par: &Par) -> Result<(Vec<f64>, Rows), Fault
         let lanes = if height <= LANES { LANES } else { WIDE };
         let mut columns = Rows::zeros(n, lanes);
         transpose(&mut columns, lanes, rows, stride, height, n);
-        simd::run(Turn { columns: &mut columns, rotations: &rotations });
+        simd::run_narrow(Turn { columns: &mut columns, rotations: &rotations });
         for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
             row.iter_mut().zip(&order).for_each(|(v, from)| *v = columns[from * lanes + i]);
         }
@@ -34,7 +34,7 @@ pub fn decompose(a: Rows, n: usize, par: &Par) -> Result<(Vec<f64>, Rows), Fault
 fn tridiagonalize(a: Rows, n: usize) -> (Vec<f64>, Vec<f64>, Rows) {
     let (mut a, mut normals) = (a, Rows::zeros(n, n));
     let [mut diagonal, mut beside, mut scales] = [(); 3].map(|_| vec![0.0; n]);
-    simd::run(Tridiagonal {
+    simd::run_narrow(Tridiagonal {
         a: &mut a,
         normals: &mut normals,
         diagonal: &mut diagonal,

@@ -28,7 +28,7 @@ impl Reflections {
     /// The reflections `I - scales[i] v v'`, in this order, where `v` is row `i` of `normals`, of which there are at most
     /// [`PANEL`], and is 0 but `within` a range.
     pub fn new(normals: Rows, scales: &[f64], within: Range<usize>) -> Reflections {
-        let factor = simd::run(Factor { normals: &normals, scales });
+        let factor = simd::run_narrow(Factor { normals: &normals, scales });
         Reflections { normals, count: scales.len(), within, factor }
     }
 
@@ -36,7 +36,7 @@ impl Reflections {
     /// multiple of [`LANES`].
     pub fn apply(&self, x: &mut Rows, columns: Range<usize>, transposed: bool) {
         let width = (columns.end - columns.start).next_multiple_of(LANES);
-        simd::run(Apply { reflections: self, x, start: columns.start, width, transposed });
+        simd::run_narrow(Apply { reflections: self, x, start: columns.start, width, transposed });
     }
 }
 
@@ -120,7 +120,7 @@ pub fn triangularize(a: &mut Rows, columns: usize) -> Vec<Reflections> {
         let mut panel = Rows::zeros(width, rows);
         let across = panel.stride;
         transpose(&mut panel[first..], across, &a[first * stride + first..], stride, rows - first, width);
-        let (scales, diagonal) = simd::run(Panel { columns: &mut panel, first, rows });
+        let (scales, diagonal) = simd::run_narrow(Panel { columns: &mut panel, first, rows });
         // What is above the diagonal belongs to the other factor.
         let mut upper = [[0.0; PANEL]; PANEL];
         for j in 0..width {

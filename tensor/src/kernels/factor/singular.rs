@@ -43,7 +43,7 @@ impl Singular {
             let (square, row) = (squares[i], &turned.row(i)[..n]);
             let length = square.sqrt();
             // What is left of a vector without a singular value of its own points anywhere: `rotate` left it as it was.
-            let astray = |other: &[f64]| simd::run(Dot(row, other)).abs() > 1e-14 * length;
+            let astray = |other: &[f64]| simd::run_narrow(Dot(row, other)).abs() > 1e-14 * length;
             match square >= f64::MIN_POSITIVE || square > 0.0 && !left.chunks_exact(n).any(astray) {
                 true => left.extend(row.iter().map(|v| v / length)),
                 false => complete(&mut left, n),
@@ -97,18 +97,18 @@ fn complete(rows: &mut Vec<f64>, n: usize) {
     // Once more for what rounding leaves.
     for _ in 0..2 {
         for row in rows.chunks_exact(n) {
-            let by = simd::run(Dot(&new, row));
+            let by = simd::run_narrow(Dot(&new, row));
             new.iter_mut().zip(row).for_each(|(v, x)| *v -= by * x);
         }
     }
-    let length = simd::run(Dot(&new, &new)).sqrt();
+    let length = simd::run_narrow(Dot(&new, &new)).sqrt();
     rows.extend(new.iter().map(|v| v / length));
 }
 
 /// Turns the rows of `a` into each other until all are orthogonal, and the rows of `vectors` with them; returns the
 /// squares of their lengths.
 fn rotate(a: &mut Rows, vectors: &mut Rows, n: usize) -> Result<Vec<f64>, Fault> {
-    simd::run(Rotate { a, vectors, n })
+    simd::run_narrow(Rotate { a, vectors, n })
 }
 
 struct Rotate<'a> {

@@ -39,7 +39,7 @@ impl Lu {
             let mut panel = Rows::zeros(width, rows);
             let across = panel.stride;
             transpose(&mut panel, across, &lu.factors[first * stride + first..], stride, rows, width);
-            let pivots = simd::run(Panel { columns: &mut panel, width, rows });
+            let pivots = simd::run_narrow(Panel { columns: &mut panel, width, rows });
             for (k, &pivot) in pivots[..width].iter().enumerate().filter(|(k, pivot)| k != *pivot) {
                 lu.factors.swap_rows(first + k, first + pivot);
                 lu.order.swap(first + k, first + pivot);
@@ -53,7 +53,7 @@ impl Lu {
             let above = &mut above[first * stride..];
             for i in 1..width {
                 let (known, row) = above.split_at_mut(i * stride);
-                simd::run(AddProduct {
+                simd::run_narrow(AddProduct {
                     sizes: [1, i, stride - after],
                     sign: -1.0,
                     c: (&mut row[after..], stride),
@@ -61,7 +61,7 @@ impl Lu {
                     b: (&known[after..], stride),
                 });
             }
-            simd::run(AddProduct {
+            simd::run_narrow(AddProduct {
                 sizes: [n - after, width, stride - after],
                 sign: -1.0,
                 c: (&mut below[after..], stride),
@@ -180,7 +180,7 @@ impl Lu {
             for (row, &from) in own.chunks_exact_mut(width).zip(&self.order) {
                 b(from, start, &mut row[..width.min(m - start)]);
             }
-            simd::run(Solve { factors: &self.factors, x: own, width, n });
+            simd::run_narrow(Solve { factors: &self.factors, x: own, width, n });
         });
         for (block, own) in blocks.chunks_exact(n * width).enumerate() {
             let start = block * width;
@@ -291,7 +291,7 @@ impl Loop for Solve<'_> {
 /// Replaces a symmetric matrix, of which the upper triangle is read, by the upper triangular `U` with `U' U` the matrix.
 /// What is below is overwritten.
 pub fn cholesky(a: &mut Rows, n: usize) -> Result<(), Fault> {
-    simd::run(Cholesky { a, n })
+    simd::run_narrow(Cholesky { a, n })
 }
 
 struct Cholesky<'a> {

@@ -138,7 +138,7 @@ impl Block {
         let (a, b) = (q.from(head, row), k.from(head / s.group, key).t());
         gemm::gemm(rows, s.width, keys, a, b, out, false, &Par::sequential());
         let (scale, never) = (<T as crate::Element>::from_f64(s.scale), T::neg_infinity());
-        simd::run(Scale(out, scale));
+        simd::run_single::<T, _>(Scale(out, scale));
         for (i, out) in out.chunks_mut(keys).enumerate() {
             match mask {
                 Mask::None => {}
@@ -233,7 +233,13 @@ pub fn attention<T: Precise + Product>(
                 let out = &mut out[i * s.values..][..s.values];
                 let (scores, unseen) = scores.split_at_mut(block.reached(i, s));
                 unseen.fill(T::zero());
-                simd::run(Online { scores, here: here[i], largest: &mut largest[i], sum: &mut sums[i], out });
+                simd::run_single::<T, _>(Online {
+                    scores,
+                    here: here[i],
+                    largest: &mut largest[i],
+                    sum: &mut sums[i],
+                    out,
+                });
             }
             let (p, v) = (Matrix::dense(scores, block.keys), v.from(head / s.group, block.key));
             gemm::gemm(rows, block.keys, s.values, p, v, out, true, &Par::sequential());
@@ -241,7 +247,7 @@ pub fn attention<T: Precise + Product>(
         for (i, log_sum) in log_sums.iter_mut().enumerate() {
             if sums[i] != T::zero() {
                 let scale = sums[i].recip();
-                simd::run(Scale(&mut out[i * s.values..][..s.values], scale));
+                simd::run_single::<T, _>(Scale(&mut out[i * s.values..][..s.values], scale));
             }
             *log_sum = largest[i] + sums[i].ln();
         }
@@ -358,7 +364,7 @@ fn block_grad<T: Precise + Product>(
         let [(p, unseen), (d, unseen_too)] = [p, d].map(|row| row.split_at_mut(block.reached(i, s)));
         unseen.fill(T::zero());
         unseen_too.fill(T::zero());
-        simd::run(Row(p, d, [x.log_sums[number], x.deltas[number], scale]));
+        simd::run_single::<T, _>(Row(p, d, [x.log_sums[number], x.deltas[number], scale]));
     }
     let (p, d) = (Matrix::dense(p, keys), Matrix::dense(d, keys));
     gemm::gemm(rows, keys, s.width, d, x.k.from(owner, key), dq, true, &seq);

@@ -114,7 +114,7 @@ pub fn lstm<T>(
                     gates_here.copy_from_slice(gates.row(sample, t));
                 }
                 let of_hidden = &products[i * of_gates..][..4 * size];
-                simd::run(Step { gates: gates_here, of_hidden, before, cell, hidden });
+                simd::run_single::<T, _>(Step { gates: gates_here, of_hidden, before, cell, hidden });
                 state[i * of_state..][..size].copy_from_slice(hidden);
             }
         }
@@ -207,7 +207,7 @@ pub fn lstm_grad<T>(
             let t = s.step(k);
             for (i, sample) in samples.clone().enumerate() {
                 let own = &mut own[i * of_gates..][..4 * size];
-                simd::run(Back {
+                simd::run_single::<T, _>(Back {
                     dz: own,
                     dc_next: &mut dc_next[i * of_state..][..size],
                     dh_next: &dh_next[i * of_state..][..size],

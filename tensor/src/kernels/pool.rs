@@ -226,7 +226,7 @@ where
         let places = unsafe { places.range(if PLACES { start..start + out.len() } else { 0..0 }) };
         let x = &x[task * each * pixels..][..out.len() / positions * pixels];
         in_compute([out], [x], |[out], [x]| {
-            simd::run(MaxPool::<_, PLACES> { out, places, x, axes, pixels, positions });
+            simd::run_single::<T::Compute, _>(MaxPool::<_, PLACES> { out, places, x, axes, pixels, positions });
         });
     });
 }
@@ -497,7 +497,9 @@ where
     let each = (GRAIN / pixels.max(1)).max(1);
     par.chunks_mut(out, each * positions, |task, out| {
         let x = &x[task * each * pixels..][..out.len() / positions * pixels];
-        in_compute([out], [x], |[out], [x]| simd::run(AvgPool { out, x, axes, pixels, positions }));
+        in_compute([out], [x], |[out], [x]| {
+            simd::run_single::<T::Compute, _>(AvgPool { out, x, axes, pixels, positions })
+        });
     });
 }
 

@@ -88,7 +88,7 @@ where
         for (i, (h, next)) in h.chunks_mut(size).zip(cells).enumerate() {
             let row = block * each + i;
             in_compute([h, next], [gates[0].row(row), gates[1].row(row), c.row(row)], |[h, next], [x, y, c]| {
-                simd::run(Step(h, next, [x, y], c));
+                simd::run_single::<T::Compute, _>(Step(h, next, [x, y], c));
             });
         }
     });
@@ -131,7 +131,9 @@ where
     }
     for_rows(out, 5 * c.width, par, |row, out| {
         let rows = [gates[0], gates[1], c, dh, dc].map(|r| r.row(row));
-        in_compute([out], rows, |[out], [x, y, c, dh, dc]| simd::run(Step(out, [x, y], [c, dh, dc])));
+        in_compute([out], rows, |[out], [x, y, c, dh, dc]| {
+            simd::run_single::<T::Compute, _>(Step(out, [x, y], [c, dh, dc]))
+        });
     });
 }
 
@@ -158,7 +160,9 @@ where
         }
     }
     for_rows(next, h.width, par, |row, next| {
-        in_compute([next], [x, y, h].map(|r| r.row(row)), |[next], rows| simd::run(Step(next, rows)));
+        in_compute([next], [x, y, h].map(|r| r.row(row)), |[next], rows| {
+            simd::run_single::<T::Compute, _>(Step(next, rows))
+        });
     });
 }
 
@@ -194,6 +198,8 @@ where
         }
     }
     for_rows(out, 7 * h.width, par, |row, out| {
-        in_compute([out], [x, y, h, d].map(|r| r.row(row)), |[out], rows| simd::run(Step(out, rows)));
+        in_compute([out], [x, y, h, d].map(|r| r.row(row)), |[out], rows| {
+            simd::run_single::<T::Compute, _>(Step(out, rows))
+        });
     });
 }

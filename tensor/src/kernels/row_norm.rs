@@ -246,7 +246,7 @@ pub fn normalise<T>(
         let x = &x[block * each * n..][..out.len()];
         in_compute([out], [x], |[out], [x]| {
             let run = Forward { out, rstd, mean, x, weight: &weight, bias: &bias, first: block * each, eps, rows };
-            if in_tiles { simd::run(ForwardTiles(run)) } else { simd::run(run) }
+            if in_tiles { simd::run_single::<T, _>(ForwardTiles(run)) } else { simd::run_single::<T, _>(run) }
         });
     });
 }
@@ -446,7 +446,7 @@ pub fn normalise_grad<T>(
         let first = block * each;
         in_compute([dx], [&g[own.clone()], &x[own]], |[dx], [g, x]| {
             let run = Gradient { dx, dw, db, g, x, weight: &weight, mean, rstd, first, rows };
-            if in_tiles { simd::run(GradientTiles(run)) } else { simd::run(run) }
+            if in_tiles { simd::run_single::<T, _>(GradientTiles(run)) } else { simd::run_single::<T, _>(run) }
         });
     });
     let mut sums = vec![zero; 2 * count];

@@ -145,6 +145,12 @@ pub fn run_narrow<L: Loop>(l: L) -> L::Output {
     }
 }
 
+/// [`run`] for elements of single precision, and [`run_narrow`] for those of double: for loops that are seldom run in it.
+#[inline]
+pub(super) fn run_single<T, L: Loop>(l: L) -> L::Output {
+    if const { size_of::<T>() < size_of::<f64>() } { run(l) } else { run_narrow(l) }
+}
+
 /// Runs a loop at the level of this machine.
 #[inline]
 pub fn run<L: Loop>(l: L) -> L::Output {

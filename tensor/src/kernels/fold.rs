@@ -333,7 +333,9 @@ pub fn ints<B: FoldInts, W: Whole>(start: W) -> Fold<W> {
         #[inline(always)]
         fn run<I: Isa>(self) {
             for (i, o) in self.0.iter_mut().enumerate() {
-                *o = self.1[i * self.2..][..self.3].iter().fold(*o, |a, &v| B::fold(a, v));
+                for &v in &self.1[i * self.2..][..self.3] {
+                    *o = B::fold(*o, v);
+                }
             }
         }
     }
@@ -344,7 +346,9 @@ pub fn ints<B: FoldInts, W: Whole>(start: W) -> Fold<W> {
         fn run<I: Isa>(self) {
             for row in 0..self.3 {
                 let row = &self.1[row * self.2..][..self.0.len()];
-                self.0.iter_mut().zip(row).for_each(|(a, &v)| *a = B::fold(*a, v));
+                for (a, &v) in self.0.iter_mut().zip(row) {
+                    *a = B::fold(*a, v);
+                }
             }
         }
     }

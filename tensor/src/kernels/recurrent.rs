@@ -27,6 +27,11 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
+/// Row `i` of each matrix.
+fn rows_at<'a, T, const N: usize>(matrices: [Rows<'a, T>; N], i: usize) -> [&'a [T]; N] {
+    matrices.map(|rows| rows.row(i))
+}
+
 /// The blocks of a row of gates, their length stated so that loops over them need no checks.
 #[inline]
 fn blocks<T, const N: usize>(row: &[T], size: usize) -> [&[T]; N] {
@@ -130,7 +135,7 @@ where
         }
     }
     for_rows(out, 5 * c.width, par, |row, out| {
-        let rows = [gates[0], gates[1], c, dh, dc].map(|r| r.row(row));
+        let rows = rows_at([gates[0], gates[1], c, dh, dc], row);
         in_compute([out], rows, |[out], [x, y, c, dh, dc]| {
             simd::run_single::<T::Compute, _>(Step(out, [x, y], [c, dh, dc]))
         });
@@ -160,9 +165,7 @@ where
         }
     }
     for_rows(next, h.width, par, |row, next| {
-        in_compute([next], [x, y, h].map(|r| r.row(row)), |[next], rows| {
-            simd::run_single::<T::Compute, _>(Step(next, rows))
-        });
+        in_compute([next], rows_at([x, y, h], row), |[next], rows| simd::run_single::<T::Compute, _>(Step(next, rows)));
     });
 }
 
@@ -198,8 +201,6 @@ where
         }
     }
     for_rows(out, 7 * h.width, par, |row, out| {
-        in_compute([out], [x, y, h, d].map(|r| r.row(row)), |[out], rows| {
-            simd::run_single::<T::Compute, _>(Step(out, rows))
-        });
+        in_compute([out], rows_at([x, y, h, d], row), |[out], rows| simd::run_single::<T::Compute, _>(Step(out, rows)));
     });
 }

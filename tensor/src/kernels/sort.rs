@@ -288,10 +288,10 @@ pub fn unique<T: Element>(x: &[T]) -> (Vec<T>, Vec<i64>, Vec<i64>) {
 
 /// [`unique`] of integers that lie close to one another: they are counted, and not sorted.
 fn unique_integers<T: Element>(x: &[T]) -> Option<(Vec<T>, Vec<i64>, Vec<i64>)> {
-    let number = |v: &T| v.to_i64();
-    if !T::DTYPE.is_int() {
+    if const { !T::DTYPE.is_int() } {
         return None;
     }
+    let number = |v: &T| v.to_i64();
     let (low, high) = (x.iter().map(number).min()?, x.iter().map(number).max()?);
     let range = usize::try_from(high.checked_sub(low)?).ok()?;
     if range > 4 * x.len().max(256) {
@@ -366,8 +366,12 @@ fn before<T: Element, const N: usize>(lane: &[T], goes_on: impl Fn(usize, T::Com
         }
         count -= half;
     }
-    let last = |k: usize| lane.get(first[k]).is_some_and(|x| goes_on(k, x.up()));
-    std::array::from_fn(|k| (first[k] + last(k) as usize) as i64)
+    let mut places = [0; N];
+    for (k, place) in places.iter_mut().enumerate() {
+        let last = lane.get(first[k]).is_some_and(|x| goes_on(k, x.up()));
+        *place = (first[k] + last as usize) as i64;
+    }
+    places
 }
 
 /// For each lane of `n` elements of `x`, at least one, the position of the first largest, or smallest; of the first

@@ -32,9 +32,9 @@ fn scanned(call: &mut Call<'_, '_>) -> Result<(AnyTensor, Sizes)> {
 
 /// Runs a kernel over the elements of `$x`, in place.
 macro_rules! in_place {
-    ($x:expr, |$out:ident, $par:ident| $kernel:expr) => {{
+    ($x:expr, |$out:ident, $par:ident| $kernel:expr $(, $of:ident)?) => {{
         let n = $x.elements();
-        with_dtype!($x.dtype(), T => {
+        with_dtype!($($of)? $x.dtype(), T => {
             let $out = &mut $x.storage_mut().unique_mut::<T>().expect("reused or copied")[..n];
             let $par = &Par::of(n);
             $kernel
@@ -198,7 +198,7 @@ pub(crate) static LINEAR_RECURRENCE: Op = {
         }
         let a = crate::ops::shape::dense(a.view(a.layout().clone()));
         let (mut s, sizes) = scanned(call)?;
-        in_place!(s, |out, par| scan::recurrence::<T>(out, a.storage().slice(), sizes, par));
+        in_place!(s, |out, par| scan::recurrence::<T>(out, a.storage().slice(), sizes, par), float);
         one(s)
     }
     Op {

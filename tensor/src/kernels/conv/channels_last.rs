@@ -106,7 +106,7 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
         let w = &w[(group * c.filters + filters.start) * taps + channels.start * area..];
         transpose(to, width, w, taps, filters.len(), channels.len() * area);
     });
-    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let [_, high, wide] = c.outputs();
     let to = Place { elements: c.positions(), first: 0, steps: [high * wide, wide, 1] };
     s.run(&SharedMut::new(out), x, (&weights, 0), bias, &c.windows.each_ref().map(Axis::new), &to, par);
 }
@@ -123,7 +123,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     // Each position of the kernel belongs to one phase, whose weights lie together.
     let (mut slots, mut next) = (vec![0; area], 0);
     for (_, [deep, high, wide]) in &phases {
-        let [_, lines, columns] = c.windows.each_ref().map(|w| w.kernel);
+        let [_, lines, columns] = c.kernels();
         for d in &deep.taps {
             for h in &high.taps {
                 for w in &wide.taps {
@@ -139,7 +139,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
             transpose(to, width, w, area, channels.len(), area);
         }
     });
-    let [_, lines, columns] = c.windows.each_ref().map(|w| w.size);
+    let [_, lines, columns] = c.sizes();
     let (steps, x, mut slot) = ([lines * columns, columns, 1], SharedMut::new(x), 0);
     for (first, axes) in &phases {
         let start = first.iter().zip(steps).map(|(at, step)| at * step).sum();

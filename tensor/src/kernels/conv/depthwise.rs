@@ -150,7 +150,7 @@ impl<T: Copy, const SKIP: usize> VectorLoop<T> for Plane<'_, T, SKIP> {
 
 /// [`conv`](super::conv) for groups of one channel and one filter.
 pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
-    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let [_, high, wide] = c.outputs();
     let to = Place { elements: c.positions(), first: 0, steps: [high * wide, wide, 1] };
     let p = Parts { count: c.images * c.groups, groups: c.groups, channels: 1, pixels: c.pixels() };
     let mut windows = c.windows;

@@ -35,7 +35,7 @@ pub fn takes(c: &Conv) -> bool {
 pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c: &Conv, par: &Par) {
     let (parts, taps, positions) = (c.images * c.groups, c.taps(), c.positions());
     let seen = Lattice::new(c).axes.each_ref().map(|axis| axis.seen());
-    let [deep, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let [deep, high, wide] = c.outputs();
     let (rows, pixels) = (deep * high, c.pixels());
     // Some rows of outputs at a time, or a part of one.
     let across = (BLOCK / taps).clamp(LEAST.min(wide), wide).max(1);
@@ -143,8 +143,8 @@ mod tests {
             .flat_map(|p| (0..c.filters).flat_map(move |f| (0..c.channels).map(move |channel| (p, f, channel))))
         {
             for (o, k) in (0..positions).flat_map(|o| (0..area).map(move |k| (o, k))) {
-                let os = split(o, c.windows.each_ref().map(|w| w.output));
-                let ks = split(k, c.windows.each_ref().map(|w| w.kernel));
+                let os = split(o, c.outputs());
+                let ks = split(k, c.kernels());
                 let place = |axis: usize| {
                     let w = &c.windows[axis];
                     (os[axis] * w.stride + ks[axis] * w.dilation).checked_sub(w.padding).filter(|&at| at < w.size)

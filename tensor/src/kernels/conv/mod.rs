@@ -63,19 +63,34 @@ struct Parts {
 }
 
 impl Conv {
+    /// The sizes of the images.
+    fn sizes(&self) -> [usize; 3] {
+        self.windows.each_ref().map(|w| w.size)
+    }
+
+    /// The sizes of the results.
+    fn outputs(&self) -> [usize; 3] {
+        self.windows.each_ref().map(|w| w.output)
+    }
+
+    /// The sizes of the kernels.
+    fn kernels(&self) -> [usize; 3] {
+        self.windows.each_ref().map(|w| w.kernel)
+    }
+
     /// Pixels of an input channel.
     fn pixels(&self) -> usize {
-        self.windows.iter().map(|w| w.size).product()
+        self.sizes().iter().product()
     }
 
     /// Pixels of an output channel.
     fn positions(&self) -> usize {
-        self.windows.iter().map(|w| w.output).product()
+        self.outputs().iter().product()
     }
 
     /// Weights of each filter for one channel.
     fn area(&self) -> usize {
-        self.windows.iter().map(|w| w.kernel).product()
+        self.kernels().iter().product()
     }
 
     /// Weights of each filter.
@@ -168,11 +183,11 @@ pub fn conv<T: Sums>(out: &mut [T], x: &[T], w: &[T], bias: Option<&[T]>, c: &Co
         return channels_last::conv(out, x, w, bias, c, par);
     }
     let lattice = Lattice::new(c);
-    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let [_, high, wide] = c.outputs();
     let p = Parts { count: parts, groups: c.groups, channels: c.channels, pixels: c.pixels() };
     let to = Place { elements: positions, first: 0, steps: [high * wide, wide, 1] };
     let mut weights = Scratch::<T>::new(w.len());
-    let order = by_row(c.windows.each_ref().map(|w| w.kernel), c.channels);
+    let order = by_row(c.kernels(), c.channels);
     par.chunks_mut(&mut weights, taps, |line, to| {
         sort(to, order.clone(), |channel, tap| w[line * taps + channel * area + tap]);
     });
@@ -217,7 +232,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
     if channels_last::takes::<T>(c, c.filters, across.kernel / across.stride, c.channels) {
         return channels_last::transposed(x, g, w, bias, c, par);
     }
-    let [_, high, wide] = c.windows.each_ref().map(|w| w.size);
+    let [_, high, wide] = c.sizes();
     let steps = [high * wide, wide, 1];
     let p = Parts { count: parts, groups: c.groups, channels: c.filters, pixels: c.positions() };
     let x = SharedMut::new(x);
@@ -232,7 +247,7 @@ pub fn transposed<T: Sums>(x: &mut [T], g: &[T], w: &[T], bias: Option<&[T]>, c:
         let seen: SmallVec<[usize; 32]> = taps_of[0]
             .iter()
             .flat_map(|&d| {
-                let [_, high, wide] = c.windows.each_ref().map(|w| w.kernel);
+                let [_, high, wide] = c.kernels();
                 let [_, rows, columns] = &taps_of;
                 rows.iter().flat_map(move |&h| columns.iter().map(move |&w| (d * high + h) * wide + w))
             })
@@ -380,7 +395,7 @@ mod tests {
             let along = |number: usize, sizes: [usize; 3]| {
                 [number / (sizes[1] * sizes[2]), number / sizes[2] % sizes[1], number % sizes[2]]
             };
-            let [outputs, kernel] = [c.windows.each_ref().map(|w| w.output), c.windows.each_ref().map(|w| w.kernel)];
+            let [outputs, kernel] = [c.outputs(), c.kernels()];
             for (o, sum) in out.iter_mut().enumerate() {
                 let (plane, o_along) = (o / c.positions(), along(o % c.positions(), outputs));
                 let filter = plane % (groups * filters);

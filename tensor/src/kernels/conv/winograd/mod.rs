@@ -156,7 +156,7 @@ pub fn conv(
     par: &Par,
 ) -> bool {
     let (grid, area, taps) = (Grid::new(c, side), side.area(), c.area());
-    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let [_, high, wide] = c.outputs();
     let (channels, filters, count) = (c.channels, c.filters, c.images * grid.down * grid.across);
     // For each group and point a matrix of the filters by the channels.
     let line = pack::line(channels);
@@ -230,7 +230,7 @@ pub fn conv(
 /// Blocks of tiles are summed in parts, and the parts in order: both depend on the sizes alone.
 pub fn weight_grad(w: &mut [f32], x: &[f32], g: &[f32], c: &Conv, side: Side, par: &Par) -> bool {
     let (grid, area, taps) = (Grid::new(c, side), side.area(), c.area());
-    let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+    let [_, high, wide] = c.outputs();
     let (channels, filters, count) = (c.channels, c.filters, c.images * grid.down * grid.across);
     let (pixels, positions) = (c.pixels(), c.positions());
     // Whole rows of tiles, if they are not too long.
@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn places(c: &Conv) -> impl Iterator<Item = [usize; 4]> {
-        let [_, high, wide] = c.windows.each_ref().map(|w| w.output);
+        let [_, high, wide] = c.outputs();
         let each = [c.images * c.groups, c.filters, high, wide];
         (0..each.iter().product())
             .map(move |i| [i / wide / high / each[1], i / wide / high % each[1], i / wide % high, i % wide])

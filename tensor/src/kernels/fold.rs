@@ -14,6 +14,8 @@ use crate::kernels::vector::{MOST_LANES, Vector, VectorLoop};
 pub trait FoldFloats: 'static {
     /// What an empty reduction gives, and what changes nothing that it is folded with.
     const START: f64;
+    /// Whether it is asked for so seldom that registers wider than AVX2's are not worth compiling it once more.
+    const SELDOM: bool = false;
 
     /// The fold of two, lane by lane.
     ///
@@ -30,11 +32,12 @@ pub trait FoldInts: 'static {
 
 /// Defines a reduction.
 macro_rules! body {
-    ($(#[$doc:meta])* $Body:ident from $start:expr, $floats:ident, |$a:ident, $b:ident| $ints:expr) => {
+    ($(#[$doc:meta])* $Body:ident from $start:expr, $floats:ident, |$a:ident, $b:ident| $ints:expr $(, $seldom:ident)?) => {
         $(#[$doc])*
         pub struct $Body;
         impl FoldFloats for $Body {
             const START: f64 = $start;
+            $(const $seldom: bool = true;)?
             #[inline(always)]
             unsafe fn fold<V: Vector>(a: V, b: V) -> V {
                 // SAFETY: the caller's promise.
@@ -55,7 +58,7 @@ body!(
 );
 body!(
     /// The product.
-    Product from 1.0, mul, |a, b| a.wrapping_mul(&b)
+    Product from 1.0, mul, |a, b| a.wrapping_mul(&b), SELDOM
 );
 body!(
     /// The largest element; NaN if there is one.
@@ -105,14 +108,23 @@ pub fn floats<B: FoldFloats, T: Precise>() -> Fold<T> {
         rows: |out, x, stride, n| {
             assert!(within(x, out.len(), stride, n));
             // SAFETY: the rows lie within `x`.
-            unsafe { T::run(Rows::<B, T> { out, x, stride, n, body: PhantomData }) }
+            unsafe { run::<B, T>(Rows::<B, T> { out, x, stride, n, body: PhantomData }) }
         },
         columns: |acc, x, stride, rows| {
             assert!(within(x, rows, stride, acc.len()));
             // SAFETY: the rows lie within `x`.
-            unsafe { T::run(Columns::<B, T> { acc, x, stride, rows, body: PhantomData }) }
+            unsafe { run::<B, T>(Columns::<B, T> { acc, x, stride, rows, body: PhantomData }) }
         },
     }
+}
+
+/// Runs a loop with the registers that are worth compiling it for.
+///
+/// # Safety
+/// As [`Registers::run`](crate::kernels::vector::Registers::run).
+unsafe fn run<B: FoldFloats, T: Precise>(l: impl VectorLoop<T, Output = ()>) {
+    // SAFETY: the caller's promise.
+    unsafe { if const { B::SELDOM } { T::run_narrow(l) } else { T::run(l) } }
 }
 
 fn start<B: FoldFloats, T: Precise>() -> T {
@@ -260,7 +272,7 @@ impl<B: FoldFloats, T: Precise> VectorLoop<T> for Columns<'_, B, T> {
         let Columns { acc, x, stride, rows, .. } = self;
         // SAFETY: the caller's promise: so many columns are left, in every row.
         unsafe {
-            if acc.len() <= NARROW * V::LANES {
+            if const { V::NATIVE } && acc.len() <= NARROW * V::LANES {
                 let x = x.as_ptr();
                 return match acc.len().div_ceil(V::LANES) {
                     1 => columns::<B, V, 1>(acc, x, stride, rows),

@@ -181,75 +181,87 @@ fn argsort_short<T: Element>(out: &mut [i64], x: &[T], n: usize, descending: boo
 /// For each lane of `n` elements of `x`, the positions of its elements in sorted order. Equal elements, and NaN, keep
 /// their order.
 pub fn argsort<T: Element>(out: &mut [i64], x: &[T], n: usize, descending: bool, par: &Par) {
-    for_lanes(out, n, x, n, par, |out, x| {
-        if n <= SHORT {
-            return argsort_short(out, x, n, descending);
-        }
-        with_packed!(T, n, P => {
-            let (mut order, mut spare) = (Vec::<P>::with_capacity(n), Vec::new());
-            for (out, x) in out.chunks_mut(n).zip(x.chunks(n)) {
-                pack(&mut order, x, descending);
-                sort(&mut order, &mut spare);
-                out.iter_mut().zip(&order).for_each(|(o, v)| *o = v.at() as i64);
-            }
-        })
+    if n <= SHORT {
+        return for_lanes(out, n, n, par, |first, out| {
+            argsort_short(out, &x[first * n..][..out.len()], n, descending);
+        });
+    }
+    with_packed!(T, n, P => {
+        order::<P>(out, n, n, par, &|order, lane| pack(order, &x[lane * n..][..n], descending), |order, spare, _| {
+            sort(order, spare);
+        });
     });
 }
 
 /// For each lane of `n` elements of `x`, the positions of the first `k` in sorted order, in that order.
 pub fn topk<T: Element>(out: &mut [i64], k: usize, x: &[T], n: usize, descending: bool, par: &Par) {
-    for_lanes(out, k, x, n, par, |out, x| {
-        with_packed!(T, n, P => {
-            let mut order = Vec::<P>::with_capacity(n);
-            for (out, x) in out.chunks_mut(k).zip(x.chunks(n)) {
-                pack(&mut order, x, descending);
-                order.select_nth_unstable(k - 1);
-                order[..k].sort_unstable();
-                out.iter_mut().zip(&order).for_each(|(o, v)| *o = v.at() as i64);
-            }
-        })
+    with_packed!(T, n, P => {
+        order::<P>(out, k, n, par, &|order, lane| pack(order, &x[lane * n..][..n], descending), |order, _, k| {
+            order.select_nth_unstable(k - 1);
+            order[..k].sort_unstable();
+        });
     });
 }
 
 /// For each lane of `n` elements of `x`, at least one, the position of the element in the middle of the sorted order,
 /// the lower of two; of the first NaN, where there is one.
 pub fn median<T: Element>(out: &mut [i64], x: &[T], n: usize, par: &Par) {
-    for_lanes(out, 1, x, n, par, |out, x| {
-        with_packed!(T, n, P => {
-            let mut order = Vec::<P>::with_capacity(n);
-            for (out, x) in out.iter_mut().zip(x.chunks(n)) {
-                if let Some(nan) = x.iter().position(|v| v.partial_cmp(v).is_none()) {
-                    *out = nan as i64;
-                    continue;
-                }
-                pack(&mut order, x, false);
-                *out = order.select_nth_unstable((n - 1) / 2).1.at() as i64;
+    let is_nan = |v: &T| v.partial_cmp(v).is_none();
+    with_packed!(T, n, P => {
+        let lane = |order: &mut Vec<P>, lane: usize| {
+            let x = &x[lane * n..][..n];
+            match x.iter().position(is_nan) {
+                Some(nan) => *order = vec![P::pack(last_key::<T::Compute>(), nan)],
+                None => pack(order, x, false),
             }
-        })
+        };
+        order::<P>(out, 1, n, par, &lane, |order, _, _| {
+            let middle = (order.len() - 1) / 2;
+            order.select_nth_unstable(middle);
+            order.swap(0, middle);
+        });
+    });
+}
+
+/// Writes the positions of the first `k` elements of each lane of `n`, after `arrange` has put them first. A lane comes
+/// packed, by its number, so that all this is compiled once for each packed form, and not for each type of elements.
+fn order<P: Packed>(
+    out: &mut [i64],
+    k: usize,
+    n: usize,
+    par: &Par,
+    lane: &(dyn Fn(&mut Vec<P>, usize) + Sync),
+    arrange: fn(&mut Vec<P>, &mut Vec<P>, usize),
+) {
+    for_lanes(out, k, n, par, |first, out| {
+        let (mut order, mut spare) = (Vec::with_capacity(n), Vec::new());
+        for (i, out) in out.chunks_mut(k).enumerate() {
+            lane(&mut order, first + i);
+            arrange(&mut order, &mut spare, k);
+            out.iter_mut().zip(&order).for_each(|(o, v)| *o = v.at() as i64);
+        }
     });
 }
 
 /// Elements of a task: to sort takes several times as long as to add.
 const SHARE: usize = GRAIN / 8;
 
-/// Calls `f` with blocks of whole lanes: of the output, with `k` elements in each, and of the input, with `n`.
-fn for_lanes<T: Sync, O: Send>(
-    out: &mut [O],
-    k: usize,
-    x: &[T],
-    n: usize,
-    par: &Par,
-    f: impl Fn(&mut [O], &[T]) + Sync,
-) {
+/// Calls `f` with the number of the first of some lanes of `n` elements, and their parts of `out`, of `k` elements each.
+fn for_lanes(out: &mut [i64], k: usize, n: usize, par: &Par, f: impl Fn(usize, &mut [i64]) + Sync) {
     if out.is_empty() {
         return;
     }
     let lanes = (SHARE / n).max(1);
-    par.chunks_mut(out, lanes * k, |block, out| f(out, &x[block * lanes * n..][..out.len() / k * n]));
+    par.chunks_mut(out, lanes * k, |block, out| f(block * lanes, out));
 }
 
 /// For each lane of `n` elements of `x`, those at the `k` positions that `at` holds for it.
 pub fn pick<T: Element>(out: &mut [T], x: &[T], n: usize, at: &[i64], k: usize, par: &Par) {
+    pick_moved::<T::Moved>(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x), n, at, k, par);
+}
+
+/// [`pick`].
+fn pick_moved<T: Element>(out: &mut [T], x: &[T], n: usize, at: &[i64], k: usize, par: &Par) {
     if out.is_empty() {
         return;
     }
@@ -399,8 +411,8 @@ pub fn extreme<T: Element>(out: &mut [i64], x: &[T], n: usize, largest: bool, pa
         *out = winners[first(&of_winners)] as i64;
         return;
     }
-    for_lanes(out, 1, x, n, par, |out, x| {
-        for (o, x) in out.iter_mut().zip(x.chunks(n)) {
+    for_lanes(out, 1, n, par, |lane, out| {
+        for (o, x) in out.iter_mut().zip(x[lane * n..].chunks(n)) {
             *o = first(x) as i64;
         }
     });

@@ -15,6 +15,8 @@ pub trait Vector: Copy {
     type Element: Copy + Default;
     /// How many of them.
     const LANES: usize;
+    /// Whether the machine has such a register; else it is an array, with which loops for special cases gain little.
+    const NATIVE: bool;
 
     /// The same element in each lane.
     ///
@@ -148,6 +150,7 @@ macro_rules! registers {
         impl Vector for $register {
             type Element = $t;
             const LANES: usize = $lanes;
+            const NATIVE: bool = true;
             #[inline(always)]
             unsafe fn splat(x: $t) -> Self {
                 // SAFETY: the caller has the instruction set.
@@ -477,6 +480,7 @@ macro_rules! plain {
         impl Vector for Plain<$t, $lanes> {
             type Element = $t;
             const LANES: usize = $lanes;
+            const NATIVE: bool = false;
             #[inline(always)]
             unsafe fn splat(x: $t) -> Self {
                 Plain([x; $lanes])

@@ -34,11 +34,6 @@ pub fn for_each<T: Element>(x: &[T], layout: &Layout, mut f: impl FnMut(T)) {
 }
 
 /// Copies the elements that `layout` names, in row-major order, into the dense `out`.
-pub fn gather<T: Element>(out: &mut [T], x: &[T], layout: &Layout) {
-    gather_par(out, x, layout, &Par::sequential());
-}
-
-/// [`gather`] on several threads.
 pub fn gather_par<T: Element>(out: &mut [T], x: &[T], layout: &Layout, par: &Par) {
     moved::<T::Moved>(bytemuck::cast_slice_mut(out), bytemuck::cast_slice(x), layout, par);
 }

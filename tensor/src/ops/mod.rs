@@ -64,7 +64,7 @@ pub use loss::{
     TripletMargin,
 };
 pub use pool::{Pool, Pool1d, Pool2d, Pool3d};
-pub(crate) use shape::{CONTIGUOUS, IDENTITY};
+pub(crate) use shape::{CONTIGUOUS, IDENTITY, copied};
 pub(crate) use slice::{SLICE_ASSIGN, cut_attrs};
 pub use window::Sizes;
 

@@ -24,7 +24,7 @@ pub(super) fn one(t: AnyTensor) -> Result<Outputs> {
 }
 
 /// The elements of `x` in a fresh dense buffer.
-pub(super) fn copied(x: &AnyTensor) -> AnyTensor {
+pub(crate) fn copied(x: &AnyTensor) -> AnyTensor {
     let n = x.elements();
     let storage = with_dtype!(moved x.dtype(), T => {
         let mut storage = Storage::stale::<T>(n);

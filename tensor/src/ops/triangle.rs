@@ -4,9 +4,10 @@ use crate::attrs;
 use crate::dispatch::{Arg, Call, Gradient, Op, Outputs, Saves, apply1, in_op};
 use crate::dtype::{DType, Element, default_dtype, with_dtype};
 use crate::error::{Error, Result, or_panic};
-use crate::kernels::{copy, fill};
+use crate::kernels::fill;
 use crate::kind::{Kind, Numeric};
 use crate::ops::diagonal::DIAGONAL_ADD;
+use crate::ops::shape::owned;
 use crate::ops::{full_any, twin};
 use crate::par::Par;
 use crate::registry::{ALL as ALL_PRECISIONS, Family, Misuse, OpInfo, Sample};
@@ -73,26 +74,16 @@ impl Tensor {
 
 /// Copies matrices with one triangle set to 0.
 fn triangle(call: &mut Call<'_, '_>, lower: bool) -> Result<Outputs> {
-    let (shape, dtype) = (call.input(0).shape().clone(), call.input(0).dtype());
+    let shape = call.input(0).shape().clone();
     let offset = call.attrs().int("offset");
     let [.., rows, columns] = shape[..] else {
         return Err(Error::new(format!("a matrix has rank 2 or more, not {}", shape.rank())));
     };
-    let n = shape.elements();
-    let par = Par::of(n);
-    let storage = with_dtype!(moved dtype, T => {
-        let mut storage = call.reuse(0).unwrap_or_else(|| {
-            let x = call.input(0);
-            let mut fresh = Storage::stale::<T>(n);
-            let out = &mut fresh.unique_mut::<T>().expect("a fresh buffer is unique")[..n];
-            copy::gather_par(out, x.storage().slice(), x.layout(), &par);
-            fresh
-        });
-        let out = &mut storage.unique_mut::<T>().expect("fresh, or handed over")[..n];
-        fill::triangle(out, rows, columns, offset, lower, &par);
-        storage
+    let mut x = owned(call);
+    with_dtype!(moved x.dtype(), T => {
+        fill::triangle::<T>(x.fresh_slice(), rows, columns, offset, lower, &Par::of(shape.elements()));
     });
-    Ok(AnyTensor::dense(storage, shape, dtype).into())
+    Ok(x.into())
 }
 
 /// Defines the operation that keeps one triangle.
